@@ -1,0 +1,105 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The rooms of the house and the arrows between them are described in ARCHITECTURE.md; the tidy
+// test fails when a target imports what it may not.
+
+/// Settings of every target: warnings are errors, and existentials say so.
+let common: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .treatAllWarnings(as: .error),
+]
+
+/// Settings of the rooms with per-sample loops. Dynamic exclusivity checks cost 20 ns a call on
+/// class members there (docs/decisions/0002-build-settings.md); debug builds and tests keep them.
+let engine: [SwiftSetting] =
+  common + [
+    .unsafeFlags(["-enforce-exclusivity=unchecked", "-cross-module-optimization"], .when(configuration: .release))
+  ]
+
+let nio: [Target.Dependency] = [
+  .product(name: "NIOCore", package: "swift-nio"),
+  .product(name: "NIOPosix", package: "swift-nio"),
+]
+let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+let package = Package(
+  name: "apus",
+  platforms: [.macOS(.v15)],
+  products: [.executable(name: "apus", targets: ["apus"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+  ],
+  targets: [
+    // Layer 0
+    .target(name: "CKernels"),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"]), .brew(["zstd"])]),
+    .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"]), .brew(["lz4"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .target(name: "ApusModel", swiftSettings: engine),
+    .target(name: "ApusIO", dependencies: ["CKernels", "CZstd", "CLZ4", "CZlib"], swiftSettings: engine),
+    // Layer 1
+    .target(name: "ApusFormats", dependencies: ["ApusModel", "ApusIO", "CKernels"], swiftSettings: engine),
+    .target(name: "ApusBroker", dependencies: ["ApusIO", log], swiftSettings: engine),
+    .target(
+      name: "ApusService",
+      dependencies: [
+        "ApusIO", log, "Yams",
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "NIOHTTPCompression", package: "swift-nio-extras"),
+      ] + nio,
+      swiftSettings: common
+    ),
+    // Layer 2
+    .target(name: "ApusStore", dependencies: ["ApusModel", "ApusIO", log], swiftSettings: engine),
+    // Layer 3
+    .target(
+      name: "ApusPipeline",
+      dependencies: ["ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusService", log],
+      swiftSettings: engine
+    ),
+    .target(
+      name: "ApusDoors",
+      dependencies: ["ApusIO", "ApusBroker", "ApusService", log] + nio,
+      swiftSettings: engine
+    ),
+    .target(
+      name: "ApusAdapters",
+      dependencies: [
+        "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", log,
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+      ],
+      swiftSettings: common
+    ),
+    // Layer 5
+    .target(
+      name: "ApusAPI",
+      dependencies: [
+        "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusService", log,
+        .product(name: "Hummingbird", package: "hummingbird"),
+      ],
+      swiftSettings: common
+    ),
+    // Layers 6 and 7
+    .target(
+      name: "ApusCommands",
+      dependencies: [
+        "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusService", "ApusPipeline", "ApusDoors",
+        "ApusAdapters", "ApusAPI", "Yams", log,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: common
+    ),
+    .executableTarget(name: "apus", dependencies: ["ApusCommands"], path: "Sources/apus", swiftSettings: common),
+  ],
+  swiftLanguageModes: [.v6]
+)

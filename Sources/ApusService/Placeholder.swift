@@ -1,0 +1,4 @@
+import Hummingbird
+import ServiceLifecycle
+import NIOHTTPCompression
+import Yams

@@ -1,0 +1,2 @@
+import ApusCommands
+@main struct Apus { static func main() {} }
