@@ -100,6 +100,34 @@ let package = Package(
       swiftSettings: common
     ),
     .executableTarget(name: "apus", dependencies: ["ApusCommands"], path: "Sources/apus", swiftSettings: common),
+    // Tests
+    .target(
+      name: "ApusTestKit",
+      dependencies: ["ApusModel", "ApusIO", "ApusBroker", "ApusStore", "ApusFormats"],
+      path: "Tests/ApusTestKit",
+      swiftSettings: common
+    ),
+    .testTarget(name: "ApusModelTests", dependencies: ["ApusModel"], swiftSettings: common),
+    .testTarget(name: "ApusIOTests", dependencies: ["ApusIO", "ApusTestKit"], swiftSettings: common),
+    .testTarget(name: "ApusFormatsTests", dependencies: ["ApusFormats", "ApusTestKit"], swiftSettings: common),
+    .testTarget(name: "ApusBrokerTests", dependencies: ["ApusBroker", "ApusTestKit"], swiftSettings: common),
+    .testTarget(name: "ApusStoreTests", dependencies: ["ApusStore", "ApusTestKit"], swiftSettings: common),
+    .testTarget(name: "ApusServiceTests", dependencies: ["ApusService", "ApusTestKit"], swiftSettings: common),
+    .testTarget(name: "ApusPipelineTests", dependencies: ["ApusPipeline", "ApusTestKit"], swiftSettings: common),
+    .testTarget(name: "ApusDoorsTests", dependencies: ["ApusDoors", "ApusTestKit"], swiftSettings: common),
+    .testTarget(
+      name: "ApusAPITests",
+      dependencies: [
+        "ApusAPI", "ApusAdapters", "ApusTestKit", .product(name: "HummingbirdTesting", package: "hummingbird"),
+      ],
+      swiftSettings: common
+    ),
+    .testTarget(
+      name: "SimulationTests",
+      dependencies: ["ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusPipeline", "ApusTestKit"],
+      swiftSettings: common
+    ),
+    .testTarget(name: "TidyTests", swiftSettings: common),
   ],
   swiftLanguageModes: [.v6]
 )

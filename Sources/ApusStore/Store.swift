@@ -1,0 +1,158 @@
+import ApusIO
+import ApusModel
+
+/// Where telemetry is kept and found again. PromQL, the REST API and the alert engine run on this protocol, so they run
+/// on every form of it: `EmbeddedStore`, `MemoryStore`, the client of another process's store, and the engines in
+/// `ApusAdapters`. Every one passes `StoreConformance`. All calls may be made from any task.
+package protocol Store: Sendable {
+  /// Takes in the content of a run of log records. On return it is visible to the next query; it survives a crash
+  /// because the log does, until the store's own files cover it (`positions().durable`).
+  ///
+  /// Records below the partition's `appended` position are skipped: a replay does nothing twice. Series beyond the
+  /// cardinality limit and samples outside the accepted window are counted in the outcome, the rest is taken.
+  func append(_ batch: StoreBatch) async throws(StoreError) -> AppendOutcome
+
+  /// How far each partition of the log has been taken in.
+  func positions() async throws(StoreError) -> [LogPartition: StorePosition]
+
+  /// The samples of all series that meet every matcher, within the range. Series come in ascending order of their
+  /// labels' bytes, each with its samples ascending by time, one sample an instant; series without any are left out.
+  func select(_ request: SelectRequest) async throws(StoreError) -> [SeriesColumn]
+
+  /// The label sets of all series with a sample in the range that meet every matcher, ascending.
+  func series(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError) -> [Labels]
+
+  /// The names of the labels that those series have, ascending.
+  func labelNames(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError) -> [String]
+
+  /// The values that a label has in those series, ascending.
+  func labelValues(_ label: String, _ matchers: [Matcher], in range: TimeRange) async throws(StoreError) -> [String]
+
+  /// What is known of the metrics: type, help, unit; ascending by name.
+  func descriptors() async throws(StoreError) -> [MetricDescriptor]
+
+  /// Hides the samples of the matching series in the range from every query from now on. Samples that come later, and
+  /// replayed ones that were there when the delete was made, are told apart by their log offsets.
+  func delete(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError)
+
+  /// Moves everything that is only in memory into durable files, and moves the durable positions along.
+  func flush() async throws(StoreError)
+
+  /// Merges what there is to merge; returns when nothing is left.
+  func compact() async throws(StoreError)
+
+  func statistics() async throws(StoreError) -> StoreStatistics
+
+  /// Flushes and lets go of the files. No call may follow.
+  func close() async throws(StoreError)
+}
+
+/// The content of consecutive records of one partition.
+package struct StoreBatch: Sendable {
+  package struct Item: Sendable {
+    package enum Content: Sendable {
+      case scrape(Scrape)
+      /// Series with timestamps of their own: the per-series lane.
+      case samples([SeriesSamples])
+    }
+
+    /// The offset of the record that this came from. Of two samples of one series at one instant the one with the
+    /// higher offset wins; within one offset the later.
+    package var offset: Int64
+    package var content: Content
+
+    package init(offset: Int64, content: Content) {
+      self.offset = offset
+      self.content = content
+    }
+  }
+
+  package var partition: LogPartition
+  package var items: [Item]
+  /// The offset behind the last record, also counting records without samples (set definitions, invalid ones).
+  package var nextOffset: Int64
+
+  package init(partition: LogPartition, items: [Item], nextOffset: Int64) {
+    self.partition = partition
+    self.items = items
+    self.nextOffset = nextOffset
+  }
+}
+
+/// How far a store has come in one partition. Both are the offset of the next record to take in.
+package struct StorePosition: Hashable, Sendable {
+  /// Visible to queries.
+  package var appended: Int64
+  /// In durable files: the log may drop what is below, and a restart goes on from here.
+  package var durable: Int64
+
+  package init(appended: Int64, durable: Int64) {
+    self.appended = appended
+    self.durable = durable
+  }
+}
+
+/// What became of a batch.
+package struct AppendOutcome: Hashable, Sendable {
+  package var samplesAccepted = 0
+  /// Records that had been taken in before.
+  package var recordsSkipped = 0
+  /// Samples of new series beyond the cardinality limit.
+  package var samplesOverSeriesLimit = 0
+  /// Samples older than the retention allows.
+  package var samplesTooOld = 0
+
+  package init() {}
+}
+
+/// A question for samples.
+package struct SelectRequest: Hashable, Sendable {
+  package var matchers: [Matcher]
+  package var range: TimeRange
+  /// Only the newest so many samples of each series; nil for all.
+  package var newest: Int?
+  /// The most samples to answer with: above it the request fails with `StoreError.tooManySamples` before it takes the
+  /// memory. Nil for no bound.
+  package var maxSamples: Int?
+
+  package init(_ matchers: [Matcher], in range: TimeRange = .all, newest: Int? = nil, maxSamples: Int? = nil) {
+    self.matchers = matchers
+    self.range = range
+    self.newest = newest
+    self.maxSamples = maxSamples
+  }
+}
+
+/// One series' samples as two columns. Series of one set share the memory of their timestamps.
+package struct SeriesColumn: Sendable {
+  package var labels: Labels
+  package var timestamps: [Int64]
+  package var values: [Double]
+
+  package init(labels: Labels, timestamps: [Int64], values: [Double]) {
+    self.labels = labels
+    self.timestamps = timestamps
+    self.values = values
+  }
+}
+
+/// The state of a store in numbers.
+package struct StoreStatistics: Hashable, Sendable {
+  package var seriesInHead = 0
+  package var samplesInHead = 0
+  package var headBytes = 0
+  package var blocks = 0
+  package var samplesInBlocks = 0
+  /// Bytes on disk by part: `timestamps`, `values`, `index`, `manifest`, `tombstones`, …
+  package var bytesByPart: [String: Int64] = [:]
+  package var oldestSample: Timestamp?
+  package var newestSample: Timestamp?
+  package var seriesRejected = 0
+  package var samplesOutOfOrder = 0
+  package var samplesDuplicate = 0
+  package var blocksQuarantined = 0
+
+  package init() {}
+
+  package var bytesOnDisk: Int64 { bytesByPart.values.reduce(0, +) }
+}

@@ -1,0 +1,39 @@
+import ApusIO
+
+/// Why a store refused or failed.
+package enum StoreError: Error, Sendable {
+  case disk(DiskError)
+  /// A file does not match its checksum or its format. It is set aside and never served.
+  case corrupt(file: String, section: String, reason: String)
+  /// A file of a format version that this program does not know.
+  case unsupportedVersion(file: String, version: UInt32, supported: UInt32)
+  /// The answer would be larger than the request allows.
+  case tooManySamples(found: Int, limit: Int)
+  case invalidConfiguration(setting: String, reason: String)
+  /// A run of records that does not follow what was taken in: the log lost what lies between.
+  case gap(partition: String, expected: Int64, got: Int64)
+  case closed
+  /// The store of another process or engine cannot be reached; the sentence says why.
+  case unreachable(String)
+  /// The engine refused; its own words.
+  case refused(String)
+}
+
+extension StoreError: CustomStringConvertible {
+  package var description: String {
+    switch self {
+    case .disk(let error): error.description
+    case .corrupt(let file, let section, let reason): "\(file) is corrupt in its \(section): \(reason)"
+    case .unsupportedVersion(let file, let version, let supported):
+      "\(file) has format version \(version); this program reads up to \(supported), so use a newer one"
+    case .tooManySamples(let found, let limit):
+      "the answer has at least \(found) samples and the limit is \(limit); narrow the range or the matchers"
+    case .invalidConfiguration(let setting, let reason): "\(setting) \(reason)"
+    case .gap(let partition, let expected, let got):
+      "\(partition): records \(expected) to \(got - 1) are missing between what the store has and what it was given"
+    case .closed: "the store is closed"
+    case .unreachable(let reason): reason
+    case .refused(let reason): "the store refused: \(reason)"
+    }
+  }
+}
