@@ -123,6 +123,11 @@ let package = Package(
       swiftSettings: common
     ),
     .testTarget(
+      name: "ApusCommandsTests",
+      dependencies: ["ApusCommands", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      swiftSettings: common
+    ),
+    .testTarget(
       name: "SimulationTests",
       dependencies: ["ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusPipeline", "ApusTestKit"],
       swiftSettings: common
