@@ -54,7 +54,8 @@ package protocol DiskFile: AnyObject, Sendable {
 /// Holds the lock of a data folder until it is released by going away.
 package protocol DiskLock: AnyObject, Sendable {}
 
-/// Read-only bytes of a whole file, alive as long as this object.
+/// Read-only bytes of a whole file, alive as long as this object: whoever reads `bytes` keeps the object meanwhile
+/// (`withExtendedLifetime`, or a stored property).
 package final class MappedBytes: @unchecked Sendable {
   // Invariant: `bytes` is never written to after init, and `release` runs once, in deinit, when nobody can read any more.
   package let bytes: UnsafeRawBufferPointer
