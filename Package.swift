@@ -53,6 +53,7 @@ let package = Package(
       dependencies: [
         "ApusIO", log, "Yams",
         .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "NIOHTTPCompression", package: "swift-nio-extras"),
       ] + nio,
