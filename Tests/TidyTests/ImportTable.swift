@@ -12,7 +12,8 @@ enum ImportTable {
 
   /// Small interfaces without weight, and the standard library's own modules.
   static let anywhere: Set<String> = [
-    "Logging", "Metrics", "Collections", "OrderedCollections", "DequeModule", "HeapModule", "Atomics", "Synchronization",
+    "Logging", "Metrics", "Collections", "OrderedCollections", "DequeModule", "HeapModule", "Atomics",
+    "Synchronization",
   ]
 
   /// The C library by its names on the platforms.
@@ -36,7 +37,7 @@ enum ImportTable {
       layer: 1, modules: ["ApusIO"],
       packages: nio.union([
         "Hummingbird", "HummingbirdCore", "HTTPTypes", "ServiceLifecycle", "UnixSignals", "Yams", "NIOHTTPCompression",
-        "NIOHTTP1",
+        "NIOHTTP1", "NIOHTTPTypes",
       ])),
     "ApusStore": Room(layer: 2, modules: ["ApusModel", "ApusIO"]),
     "ApusPromQL": Room(layer: 3, modules: ["ApusModel", "ApusStore"]),
@@ -78,7 +79,8 @@ enum ImportTable {
   /// The module that an import line names, or nil for a line that is none. `import struct X.Y` names X.
   static func importedModule(_ codeLine: String) -> String? {
     var words = codeLine.split(separator: " ").map(String.init)
-    while let first = words.first, first.hasPrefix("@") || first == "package" || first == "public" || first == "internal"
+    while let first = words.first,
+      first.hasPrefix("@") || first == "package" || first == "public" || first == "internal"
     {
       words.removeFirst()
     }

@@ -4,7 +4,8 @@ import Testing
 // of comment and literal, and what the lexer makes of them.
 
 @Test func commentsAreNotCode() {
-  let source = SwiftSource(path: "Sources/ApusIO/A.swift", text: "let a = 1 // print(\n/* x /* print( */ y */ let b = 2\n")
+  let source = SwiftSource(
+    path: "Sources/ApusIO/A.swift", text: "let a = 1 // print(\n/* x /* print( */ y */ let b = 2\n")
   #expect(source.code[0].contains("let a = 1"))
   #expect(!source.code[0].contains("print"))
   #expect(source.comments[0].contains("print("))

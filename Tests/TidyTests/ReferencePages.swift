@@ -1,0 +1,90 @@
+/// What users may rely on by name stands on its reference page: self-metrics, error codes, exit codes, configuration keys.
+enum ReferencePages {
+  static let metricsPage = "docs/reference/metrics.md"
+  static let errorsPage = "docs/reference/errors.md"
+  static let configurationPage = "docs/reference/configuration.md"
+
+  /// What every self-metric's name begins with.
+  static let metricPrefix = "gpu_telemetry_"
+
+  /// Every self-metric that a source file names, with its line. A literal that is only the beginning of a name is
+  /// reported by `checkMetricNames`.
+  static func metricNames(in source: SwiftSource) -> [(line: Int, name: String)] {
+    words(in: source) { $0.hasPrefix(metricPrefix) && $0.count > metricPrefix.count && !$0.hasSuffix("_") }
+  }
+
+  /// Names put together from pieces cannot be found by anyone who looks for them.
+  static func checkMetricNames(_ source: SwiftSource) -> [Finding] {
+    words(in: source) { $0.hasPrefix(metricPrefix) && $0.hasSuffix("_") }.map {
+      Finding(
+        path: source.path, line: $0.line, problem: "write the names of self-metrics whole, not \"\($0.name)\" and more")
+    }
+  }
+
+  /// The self-metrics of a source file that the page does not have (as `name` in back quotes).
+  static func checkMetrics(_ source: SwiftSource, page: String) -> [Finding] {
+    metricNames(in: source).compactMap { line, name in
+      if page.contains("`\(name)`") { return nil }
+      return Finding(path: source.path, line: line, problem: "\(name) is not in \(metricsPage)")
+    }
+  }
+
+  /// The self-metrics that the page has and no source names: it promises what is not there.
+  static func checkPromises(page: String, names: Set<String>) -> [Finding] {
+    var findings: [Finding] = []
+    for (index, line) in page.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+      for (position, part) in line.split(separator: "`", omittingEmptySubsequences: false).enumerated()
+      where position % 2 == 1 && part.hasPrefix(metricPrefix) && !names.contains(String(part)) {
+        findings.append(Finding(path: metricsPage, line: index + 1, problem: "no source has a metric \(part)"))
+      }
+    }
+    return findings
+  }
+
+  /// The cases of an enum with raw values: name, value as written, and line (from 1). `enumName` must be declared in the
+  /// file, and the cases at the next level of it.
+  static func rawCases(of enumName: String, in source: SwiftSource) -> [(line: Int, name: String, value: String)] {
+    var found: [(line: Int, name: String, value: String)] = []
+    var isInside = false
+    var indent = 0
+    for (index, code) in source.code.enumerated() {
+      if !isInside {
+        guard Places.contains(code, "enum \(enumName)") else { continue }
+        isInside = true
+        indent = code.prefix { $0 == " " }.count
+        continue
+      }
+      if code.prefix(while: { $0 == " " }).count == indent, code.dropFirst(indent).hasPrefix("}") { break }
+      let words = source.lines[index].split(separator: " ")
+      guard words.first == "case", code.prefix(while: { $0 == " " }).count == indent + 2 else { continue }
+      let name = words.count > 1 ? String(words[1]) : ""
+      let value = words.count > 3 && words[2] == "=" ? String(words[3]).filter { $0 != "\"" } : name
+      found.append((index + 1, name, value))
+    }
+    return found
+  }
+
+  /// The values that the page does not have in back quotes.
+  static func checkCodes(of enumName: String, in source: SwiftSource, page: String, pagePath: String) -> [Finding] {
+    let cases = rawCases(of: enumName, in: source)
+    if cases.isEmpty {
+      return [Finding(path: source.path, line: 1, problem: "no cases of \(enumName) were found; was it moved?")]
+    }
+    return cases.compactMap { line, _, value in
+      if page.contains("`\(value)`") { return nil }
+      return Finding(path: source.path, line: line, problem: "\(value) is not in \(pagePath)")
+    }
+  }
+
+  /// The words of letters, digits and `_` inside the string literals that the condition wants.
+  private static func words(in source: SwiftSource, where isWanted: (String) -> Bool) -> [(line: Int, name: String)] {
+    var found: [(line: Int, name: String)] = []
+    for (index, line) in source.strings.enumerated() where line.contains(metricPrefix) {
+      for word in line.split(whereSeparator: { !$0.isLetter && !$0.isNumber && $0 != "_" })
+      where isWanted(String(word)) {
+        found.append((index + 1, String(word)))
+      }
+    }
+    return found
+  }
+}
