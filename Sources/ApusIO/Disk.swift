@@ -26,6 +26,7 @@ package protocol Disk: AnyObject, Sendable {
   func lock(_ path: String) throws(DiskError) -> any DiskLock
 }
 
+/// What a file is opened for.
 package enum DiskOpenMode: Sendable {
   /// An existing file, for reading only.
   case read
@@ -124,6 +125,7 @@ package enum Disks {
     return String(path[..<slash])
   }
 
+  /// The path of an entry of a directory; the entry's name alone in the root.
   package static func join(_ directory: String, _ name: String) -> String {
     directory.isEmpty ? name : directory + "/" + name
   }
