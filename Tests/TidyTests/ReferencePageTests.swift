@@ -20,6 +20,14 @@ import Testing
   #expect(findings.isEmpty, "\(findings.report)")
 }
 
+@Test func doorCodesAreOnTheirPage() throws {
+  let page = try #require(Repository.text(ReferencePages.errorsPage))
+  let source = try #require(Repository.sources.first { $0.path == "Sources/ApusDoors/DoorError.swift" })
+  let findings = ReferencePages.checkCodes(
+    of: "DoorErrorCode", in: source, page: page, pagePath: ReferencePages.errorsPage)
+  #expect(findings.isEmpty, "\(findings.report)")
+}
+
 @Test func aMetricThatThePageLacksIsFound() {
   let source = SwiftSource(
     path: "Sources/ApusIO/A.swift",
