@@ -14,7 +14,7 @@ package enum FormatError: Error, Hashable, Sendable {
 }
 
 /// What is wrong with a telemetry object.
-package enum TelemetryProblem: Hashable, Sendable {
+package enum TelemetryProblem: Error, Hashable, Sendable {
   /// The row does not say which GPU it is about.
   case missingGPU
   case missingMetricName
