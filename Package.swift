@@ -40,6 +40,7 @@ let package = Package(
   targets: [
     // Layer 0
     .target(name: "CKernels"),
+    .target(name: "CSwagger"),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"]), .brew(["zstd"])]),
     .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"]), .brew(["lz4"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -84,7 +85,7 @@ let package = Package(
     .target(
       name: "ApusAPI",
       dependencies: [
-        "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusService", log,
+        "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusService", "CSwagger", log,
         .product(name: "Hummingbird", package: "hummingbird"),
       ],
       swiftSettings: common
