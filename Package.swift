@@ -70,7 +70,10 @@ let package = Package(
     ),
     .target(
       name: "ApusDoors",
-      dependencies: ["ApusIO", "ApusBroker", "ApusService", log] + nio,
+      dependencies: [
+        "ApusIO", "ApusBroker", "ApusService", log,
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ] + nio,
       swiftSettings: engine
     ),
     .target(
