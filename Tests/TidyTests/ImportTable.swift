@@ -46,7 +46,9 @@ enum ImportTable {
       modules: ["ApusModel", "ApusIO", "ApusFormats", "ApusNode", "ApusBroker", "ApusStore", "ApusService"]),
     "ApusDoors": Room(
       layer: 3, modules: ["ApusIO", "ApusBroker", "KafkaWire", "ApusService"],
-      packages: nio.union(["Hummingbird", "HTTPTypes", "GRPCCore", "GRPCProtobuf", "SwiftProtobuf"])),
+      packages: nio.union([
+        "Hummingbird", "HTTPTypes", "ServiceLifecycle", "GRPCCore", "GRPCProtobuf", "SwiftProtobuf",
+      ])),
     "ApusAdapters": Room(
       layer: 3, modules: ["ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "CPostgres", "CRDKafka"],
       packages: ["AsyncHTTPClient", "NIOCore", "NIOHTTP1"]),
@@ -56,7 +58,7 @@ enum ImportTable {
       layer: 5,
       modules: [
         "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusNode", "ApusStore", "ApusPromQL", "ApusAlert",
-        "ApusService", "CDashboard",
+        "ApusService", "CDashboard", "CSwagger",
       ],
       packages: ["Hummingbird", "HummingbirdCore", "HTTPTypes", "NIOCore", "ServiceLifecycle"]),
     "ApusCommands": Room(

@@ -34,12 +34,18 @@ import Testing
     text: """
       let a = registry.counter("gpu_telemetry_a_total", help: "")
       let b = registry.counter("gpu_telemetry_b_total", help: "") // "gpu_telemetry_c_total"
-      let d = "gpu_telemetry_store_" + name
+      func gauge(_ name: String) -> Gauge { registry.gauge("gpu_telemetry_store_\\(name)") }
+      let e = gauge("e_bytes", "The bytes.")
+      let f = gauge(
+        "f_bytes", "The bytes.")
 
       """)
-  let findings = ReferencePages.checkMetrics(source, page: "| `gpu_telemetry_a_total` | all |")
-  #expect(findings.map(\.line) == [2])
-  #expect(ReferencePages.checkMetricNames(source).map(\.line) == [3])
+  let findings = ReferencePages.checkMetrics(
+    source, page: "| `gpu_telemetry_a_total` | `gpu_telemetry_store_e_bytes` |")
+  #expect(findings.map(\.line) == [2, 6], "\(findings.report)")
+  #expect(ReferencePages.checkMetricNames(source).isEmpty)
+  let two = SwiftSource(path: "a", text: "let a = \"gpu_telemetry_a_\\(b)\"\nlet c = \"gpu_telemetry_c_\\(b)\"\n")
+  #expect(ReferencePages.checkMetricNames(two).map(\.line) == [1, 2])
 }
 
 @Test func aMetricThatOnlyThePageHasIsFound() {

@@ -7,17 +7,36 @@ enum ReferencePages {
   /// What every self-metric's name begins with.
   static let metricPrefix = "gpu_telemetry_"
 
-  /// Every self-metric that a source file names, with its line. A literal that is only the beginning of a name is
-  /// reported by `checkMetricNames`.
+  /// Every self-metric that a source file names, with its line: whole names in literals, and where a file has one
+  /// literal that is the beginning of a name (`"gpu_telemetry_broker_\(name)"`), that with the first literal of each
+  /// call that makes an instrument.
   static func metricNames(in source: SwiftSource) -> [(line: Int, name: String)] {
-    words(in: source) { $0.hasPrefix(metricPrefix) && $0.count > metricPrefix.count && !$0.hasSuffix("_") }
+    var found = words(in: source) { $0.hasPrefix(metricPrefix) && $0.count > metricPrefix.count && !$0.hasSuffix("_") }
+    let beginnings = Set(words(in: source) { $0.hasPrefix(metricPrefix) && $0.hasSuffix("_") }.map(\.name))
+    guard let beginning = beginnings.first, beginnings.count == 1 else { return found }
+    for (index, line) in source.code.enumerated() {
+      guard makers.contains(where: { Places.contains(line, $0) }) else { continue }
+      // The literal stands behind the parenthesis or on the next line.
+      for at in [index, index + 1] where at < source.strings.count {
+        guard let word = source.strings[at].split(separator: " ").first else { continue }
+        let isName = word.allSatisfy { $0.isLowercase || $0.isNumber || $0 == "_" }
+        if isName && !word.hasPrefix(metricPrefix) { found.append((at + 1, beginning + word)) }
+        break
+      }
+    }
+    return found
   }
 
-  /// Names put together from pieces cannot be found by anyone who looks for them.
+  /// The calls that make an instrument.
+  private static let makers = ["counter(", "gauge(", "histogram("]
+
+  /// A file with two beginnings of names leaves open which belongs to what.
   static func checkMetricNames(_ source: SwiftSource) -> [Finding] {
-    words(in: source) { $0.hasPrefix(metricPrefix) && $0.hasSuffix("_") }.map {
+    let beginnings = words(in: source) { $0.hasPrefix(metricPrefix) && $0.hasSuffix("_") }
+    guard Set(beginnings.map(\.name)).count > 1 else { return [] }
+    return beginnings.map {
       Finding(
-        path: source.path, line: $0.line, problem: "write the names of self-metrics whole, not \"\($0.name)\" and more")
+        path: source.path, line: $0.line, problem: "write names with \"\($0.name)\" whole: there is another beginning")
     }
   }
 
