@@ -44,7 +44,8 @@ package struct HTTPServerPart: Service {
   package let readiness: Readiness
   /// Where the server really listens.
   package let address = BoundAddress()
-  private let application: Application<RouterResponder<ServiceRequestContext>>
+  /// The server without its life cycle, for tests that ask it in process.
+  package let application: Application<RouterResponder<ServiceRequestContext>>
   private let logger: Logger
 
   /// - Parameters:
