@@ -64,7 +64,9 @@ struct SimulatedNode: Sendable {
       set: identity.set, timestamp: Timestamp(milliseconds: instant), values: values, absent: absent)
   }
 
-  private mutating func advance(to instant: Int64, seconds: Double, faults: [Scenario.Fault], into column: inout [Double]) {
+  private mutating func advance(
+    to instant: Int64, seconds: Double, faults: [Scenario.Fault], into column: inout [Double]
+  ) {
     column.withUnsafeMutableBufferPointer { step(to: instant, seconds: seconds, faults: faults, into: $0.baseAddress!) }
   }
 
