@@ -28,6 +28,27 @@ import Testing
   #expect(findings.isEmpty, "\(findings.report)")
 }
 
+@Test func optionsAreOnTheirPage() throws {
+  let page = try #require(Repository.text(ReferencePages.configurationPage))
+  let commands = Repository.sources.filter { $0.module == "ApusCommands" }
+  let findings = commands.flatMap { ReferencePages.checkOptions($0, page: page) }
+  #expect(findings.isEmpty, "\(findings.report)")
+  #expect(commands.contains { !ReferencePages.options(in: $0).isEmpty }, "no options were found; where have they gone?")
+}
+
+@Test func anOptionThatThePageLacksIsFound() {
+  let text = """
+    @Option(name: .long, help: "How much.")
+    var headBytes: Int
+    @Flag var loop = false
+    @Option(name: [.customLong("for"), .short], help: "x")
+    var span: Int
+    """
+  let source = SwiftSource(path: "Sources/ApusCommands/A.swift", text: text)
+  let findings = ReferencePages.checkOptions(source, page: "`--head-bytes SIZE` and `--for`")
+  #expect(findings.map(\.problem) == ["--loop is not in docs/reference/configuration.md"], "\(findings.report)")
+}
+
 @Test func aMetricThatThePageLacksIsFound() {
   let source = SwiftSource(
     path: "Sources/ApusIO/A.swift",

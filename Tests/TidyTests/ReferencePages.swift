@@ -60,6 +60,46 @@ enum ReferencePages {
     return findings
   }
 
+  /// The options and flags that a source file of the commands declares, as they are written on the command line.
+  static func options(in source: SwiftSource) -> [(line: Int, name: String)] {
+    var found: [(line: Int, name: String)] = []
+    var isOpen = false
+    var custom: String?
+    for (index, code) in source.code.enumerated() {
+      if code.contains("@Option") || code.contains("@Flag") {
+        isOpen = true
+        custom = nil
+      }
+      guard isOpen else { continue }
+      if code.contains(".customLong("), let word = source.strings[index].split(separator: " ").first {
+        custom = String(word)
+      }
+      guard let place = code.firstRange(of: " var ") else { continue }
+      let name = code[place.upperBound...].prefix { $0.isLetter || $0.isNumber }
+      found.append((index + 1, "--" + (custom ?? kebab(name))))
+      isOpen = false
+    }
+    return found
+  }
+
+  /// The options that the page does not have in back quotes, alone or before a value.
+  static func checkOptions(_ source: SwiftSource, page: String) -> [Finding] {
+    options(in: source).compactMap { line, name in
+      if page.contains("`\(name)`") || page.contains("`\(name) ") { return nil }
+      return Finding(path: source.path, line: line, problem: "\(name) is not in \(configurationPage)")
+    }
+  }
+
+  /// `headBytes` → `head-bytes`, as the argument parser does.
+  private static func kebab(_ name: Substring) -> String {
+    var result = ""
+    for character in name {
+      if character.isUppercase { result.append("-") }
+      result += character.lowercased()
+    }
+    return result
+  }
+
   /// The cases of an enum with raw values: name, value as written, and line (from 1). `enumName` must be declared in the
   /// file, and the cases at the next level of it.
   static func rawCases(of enumName: String, in source: SwiftSource) -> [(line: Int, name: String, value: String)] {
