@@ -11,6 +11,8 @@ package enum FormatError: Error, Hashable, Sendable {
   case record(RecordProblem, offset: Int)
   /// The structure of a CSV file is broken.
   case csv(CSVProblem, line: Int)
+  /// A protocol buffer that cannot be read to its end; `offset` in bytes from the start of the (expanded) body.
+  case protobuf(ProtobufProblem, offset: Int)
 }
 
 /// What is wrong with a telemetry object.
@@ -82,6 +84,7 @@ extension FormatError: CustomStringConvertible {
     case .telemetry(let problem, let position): "invalid telemetry at \(position): \(problem)"
     case .record(let problem, let offset): "invalid scrape record at byte \(offset): \(problem)"
     case .csv(let problem, let line): "invalid CSV at line \(line): \(problem)"
+    case .protobuf(let problem, let offset): "invalid protocol buffer at byte \(offset): \(problem)"
     }
   }
 }

@@ -1,0 +1,18 @@
+import ApusModel
+
+/// The series that one source has shown, numbered as they came. Decoders keep numbers where they would keep labels.
+struct SeriesDirectory: Sendable {
+  private(set) var labels: [Labels] = []
+  private var numbers: [Labels: Int32] = [:]
+
+  var count: Int { labels.count }
+
+  /// The series' number, a new one if it has none.
+  mutating func number(of series: Labels) -> Int32 {
+    if let number = numbers[series] { return number }
+    let number = Int32(labels.count)
+    labels.append(series)
+    numbers[series] = number
+    return number
+  }
+}
