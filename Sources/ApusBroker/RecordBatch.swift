@@ -9,6 +9,9 @@ package struct RecordBatch: Sendable {
   /// The whole batch. Changed only by way of `baseOffset` and `leaderEpoch`.
   package private(set) var bytes: [UInt8]
 
+  /// The largest batch there may be, in bytes as stored.
+  package static let bytesMax = 128 << 20
+
   /// The most that the records of one batch may expand to, unless told to be less: a batch is held in memory whole.
   package static let decompressedBytesMax = 64 << 20
 

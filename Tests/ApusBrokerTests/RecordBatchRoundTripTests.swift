@@ -11,7 +11,8 @@ import Testing
     [Record(timestamp: -5, key: [], value: [])],
     [
       Record(timestamp: 1_700_000_000_000, key: [1, 2], value: [UInt8](repeating: 7, count: 300)),
-      Record(timestamp: 1_700_000_000_001, value: [9], headers: [RecordHeader(name: "content-type", value: [1, 2, 3])]),
+      Record(
+        timestamp: 1_700_000_000_001, value: [9], headers: [RecordHeader(name: "content-type", value: [1, 2, 3])]),
       Record(
         timestamp: 1_600_000_000_000, value: nil,
         headers: [
