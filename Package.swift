@@ -142,6 +142,18 @@ let package = Package(
   swiftLanguageModes: [.v6]
 )
 
+// `make bench`: the benchmarks see `package` declarations, and ordinary builds do not see the benchmarks.
+if Context.environment["APUS_BENCHMARKS"] != nil {
+  package.products.append(.executable(name: "apus-bench", targets: ["ApusBenchmarks"]))
+  package.targets.append(
+    .executableTarget(
+      name: "ApusBenchmarks",
+      dependencies: ["ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusPipeline"],
+      path: "Benchmarks/Apus",
+      swiftSettings: engine
+    ))
+}
+
 // `make tidy`: the repository's checks read the sources and import none of them, so alone they build in seconds.
 if Context.environment["APUS_TIDY"] != nil {
   package.products = []
