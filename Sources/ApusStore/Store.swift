@@ -151,6 +151,8 @@ package struct StoreStatistics: Hashable, Sendable {
   package var samplesOutOfOrder = 0
   package var samplesDuplicate = 0
   package var blocksQuarantined = 0
+  /// Why the last attempt to write files failed; nil when it succeeded. Nothing is lost, it is tried again.
+  package var lastFailure: String?
 
   package init() {}
 

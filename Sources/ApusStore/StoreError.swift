@@ -12,6 +12,9 @@ package enum StoreError: Error, Sendable {
   case invalidConfiguration(setting: String, reason: String)
   /// A run of records that does not follow what was taken in: the log lost what lies between.
   case gap(partition: String, expected: Int64, got: Int64)
+  /// The samples that are not in files yet take as much memory as they may; `cause` is why they cannot be written.
+  /// The caller keeps the batch and tries again.
+  case headFull(bytes: Int, limit: Int, cause: String?)
   case closed
   /// The store of another process or engine cannot be reached; the sentence says why.
   case unreachable(String)
@@ -31,6 +34,9 @@ extension StoreError: CustomStringConvertible {
     case .invalidConfiguration(let setting, let reason): "\(setting) \(reason)"
     case .gap(let partition, let expected, let got):
       "\(partition): records \(expected) to \(got - 1) are missing between what the store has and what it was given"
+    case .headFull(let bytes, let limit, let cause):
+      "\(bytes) bytes of samples wait to be written to files and the limit is \(limit)"
+        + (cause.map { ": \($0)" } ?? "; try again in a moment")
     case .closed: "the store is closed"
     case .unreachable(let reason): reason
     case .refused(let reason): "the store refused: \(reason)"

@@ -1,0 +1,47 @@
+import ApusModel
+
+/// The constants of the block file (docs/format/store.md, "Block").
+enum BlockFormat {
+  static let magic: UInt64 = 0x314b_4c42_5355_5041  // "APUSBLK1", read as a little-endian word.
+  static let endMagic: UInt64 = 0x444e_4542_5355_5041  // "APUSBEND"
+  static let version: UInt32 = 1
+  static let headerBytes = 16
+  /// Five sections of offset, length and checksum, then six numbers, a checksum and a magic.
+  static let footerBytes = 5 * 20 + 6 * 8 + 4 + 8
+  /// A group of more series is cut, so that a stripe's checksum stays cheap to verify.
+  static let seriesPerGroupMax = 1024
+  /// The most rows of a stripe; a longer column is cut into equal parts.
+  static let rowsPerStripe = 960
+  /// A stripe's values are written when this many bytes are waiting.
+  static let writeBytes = 1 << 20
+}
+
+/// What the manifest says of a block.
+struct BlockMeta: Hashable, Sendable {
+  /// The number in the file's name; never used twice.
+  var id: UInt64
+  /// Which seal its newest samples came from: of two blocks with a sample at one instant the higher one wins.
+  var sequence: UInt64
+  var minimum: Int64
+  var maximum: Int64
+  var samples: Int
+  var series: Int
+  /// The file's length and what its parts take.
+  var bytes: Int64
+  var valueBytes: Int64
+  var timestampBytes: Int64
+  /// Tombstones up to this number have been applied to it, or do not concern it.
+  var tombstonesApplied: UInt64
+
+  var range: TimeRange {
+    TimeRange(start: Timestamp(milliseconds: minimum), end: Timestamp(milliseconds: maximum))
+  }
+
+  /// `blocks/0000000000000001.block`, below the store's directory.
+  var name: String { BlockMeta.name(id) }
+
+  static func name(_ id: UInt64) -> String {
+    let digits = String(id, radix: 16)
+    return String(repeating: "0", count: 16 - digits.count) + digits + ".block"
+  }
+}

@@ -1,0 +1,45 @@
+import ApusModel
+
+/// A matcher whose strings have been turned into bytes once, for comparing with label sets.
+struct CompiledMatcher: Sendable {
+  let label: [UInt8]
+  /// The values that the condition names.
+  let values: Set<[UInt8]>
+  /// Whether it holds for those values or for all others.
+  let isNegated: Bool
+
+  init(_ matcher: Matcher) {
+    label = Array(matcher.label.utf8)
+    switch matcher.condition {
+    case .equal(let value):
+      values = [Array(value.utf8)]
+      isNegated = false
+    case .notEqual(let value):
+      values = [Array(value.utf8)]
+      isNegated = true
+    case .oneOf(let wanted):
+      values = Set(wanted.map { Array($0.utf8) })
+      isNegated = false
+    }
+  }
+
+  /// Whether the condition holds for a value; empty for an absent label.
+  func matches(_ value: [UInt8]) -> Bool { values.contains(value) != isNegated }
+
+  /// Whether series without the label meet the condition, so that an index over its values cannot find all.
+  var matchesAbsent: Bool { matches([]) }
+
+  func matches(_ labels: Labels) -> Bool {
+    var value: [UInt8] = []
+    labels.forEach { name, found in
+      if name.elementsEqual(label) { value = Array(found) }
+    }
+    return matches(value)
+  }
+}
+
+extension [CompiledMatcher] {
+  init(_ matchers: [Matcher]) { self = matchers.map { CompiledMatcher($0) } }
+
+  func matches(_ labels: Labels) -> Bool { allSatisfy { $0.matches(labels) } }
+}

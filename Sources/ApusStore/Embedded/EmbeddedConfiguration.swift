@@ -1,0 +1,58 @@
+import ApusModel
+
+extension EmbeddedStore {
+  /// What may be set of an embedded store.
+  package struct Configuration: Sendable {
+    /// The head is sealed after this long, in milliseconds of the wall clock.
+    package var headSpanMilliseconds: Int64 = 2 * 3600 * 1000
+    /// … or when it takes this much memory.
+    package var headBytes = 256 << 20
+    /// Above this much memory of unsealed samples `append` fails with `StoreError.headFull` until a seal succeeds.
+    package var headBytesMax = 512 << 20
+    /// Samples older than this, by their own time against the wall clock, are neither taken nor answered, and blocks
+    /// with nothing younger are removed. Nil keeps everything.
+    package var retentionMilliseconds: Int64?
+    /// The oldest blocks are removed while the files take more than this. Nil for no bound.
+    package var retentionBytes: Int64?
+    /// The most series of the head and of the heads of the last two windows together; new ones beyond are refused.
+    package var seriesLimit = 10_000_000
+    /// Blocks are cut at multiples of this span of time.
+    package var partitionMilliseconds: Int64 = 24 * 3600 * 1000
+    /// Partitions with fewer samples share a block with their neighbours.
+    package var blockSamplesMin = 65_536
+    /// A compaction takes in no more samples than this at once.
+    package var compactionSamplesMax = 1 << 29
+    /// After a failure to write, this long passes before the next attempt.
+    package var retryMilliseconds: Int64 = 5000
+    /// How often the store looks whether there is something to seal, merge or remove.
+    package var tickMilliseconds = 1000
+    /// Threads that answer queries.
+    package var readerThreads = 2
+    /// Without threads of its own the store does its background work only when `maintain` is called, and everything on
+    /// the caller's thread: for simulations, which must be the same every time.
+    package var hasThreads = true
+    /// Called, from the store's thread, each time the durable positions have moved: the log may drop what is below.
+    package var onDurable: (@Sendable ([LogPartition: Int64]) -> Void)?
+
+    package init() {}
+
+    /// Whether the settings can be; the error names the setting.
+    package func validate() throws(StoreError) {
+      func check(_ holds: Bool, _ setting: String, _ reason: String) throws(StoreError) {
+        if !holds { throw .invalidConfiguration(setting: setting, reason: reason) }
+      }
+      try check(headSpanMilliseconds > 0, "head span", "must be above 0")
+      try check(headBytes >= 1 << 16, "head bytes", "must be at least 64 KiB")
+      try check(headBytesMax >= headBytes, "head bytes maximum", "must not be below the head bytes")
+      try check(retentionMilliseconds.map { $0 > 0 } ?? true, "retention", "must be above 0")
+      try check(retentionBytes.map { $0 > 0 } ?? true, "retention size", "must be above 0")
+      try check(seriesLimit > 0, "series limit", "must be above 0")
+      try check(partitionMilliseconds >= 60_000, "partition", "must be at least a minute")
+      try check(blockSamplesMin > 0, "block samples minimum", "must be above 0")
+      try check(compactionSamplesMax >= blockSamplesMin, "compaction samples", "must not be below the block's minimum")
+      try check(retryMilliseconds >= 0, "retry", "must not be negative")
+      try check(tickMilliseconds > 0, "tick", "must be above 0")
+      try check(readerThreads > 0, "reader threads", "must be above 0")
+    }
+  }
+}

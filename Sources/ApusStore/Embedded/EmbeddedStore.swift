@@ -1,0 +1,195 @@
+import ApusIO
+import ApusModel
+import Synchronization
+
+/// The store that Apus brings along: columns in memory, then in immutable blocks, in one directory.
+///
+/// It has no log of its own: what is not in blocks yet is replayed from the log, from `positions().durable` on. Appends
+/// are done on the caller's thread, which they hold for microseconds; everything that waits for the disk or takes long
+/// runs on threads of the store's own (see `Configuration.hasThreads`).
+package final class EmbeddedStore: Store {
+  private let core: StoreCore
+  /// Encodes and seals; one thread.
+  private let sealer: WorkerPool?
+  /// Merges blocks and applies retention; one thread.
+  private let compactor: WorkerPool?
+  private let readers: WorkerPool?
+
+  /// Opens the store in `directory` of a disk, or makes it there. It can be opened once at a time.
+  package init(
+    disk: any Disk, directory: String, clock: any WallClock, configuration: Configuration = Configuration()
+  ) throws(StoreError) {
+    let core = try StoreCore(disk: disk, directory: directory, clock: clock, configuration: configuration)
+    self.core = core
+    guard configuration.hasThreads else {
+      sealer = nil
+      compactor = nil
+      readers = nil
+      return
+    }
+    sealer = WorkerPool(threads: 1, tickMilliseconds: configuration.tickMilliseconds) { core.sealTurn() }
+    compactor = WorkerPool(threads: 1, tickMilliseconds: configuration.tickMilliseconds) { core.compactTurn() }
+    readers = WorkerPool(threads: configuration.readerThreads)
+  }
+
+  deinit {
+    core.isStopping.store(true, ordering: .relaxed)
+    sealer?.stop()
+    compactor?.stop()
+    readers?.stop()
+  }
+
+  /// Runs a body on a pool, or here when there is none.
+  private func run<Value: Sendable>(
+    _ pool: WorkerPool?, _ body: @escaping @Sendable (StoreCore) throws(StoreError) -> Value
+  ) async throws(StoreError) -> Value {
+    let core = core
+    let result: Result<Value, StoreError>
+    if let pool {
+      result = await pool.run { Result { () throws(StoreError) in try body(core) } } ?? .failure(.closed)
+    } else {
+      result = Result { () throws(StoreError) in try body(core) }
+    }
+    if case .failure(let error) = result { core.handle(error) }
+    return try result.get()
+  }
+
+  package func append(_ batch: StoreBatch) async throws(StoreError) -> AppendOutcome {
+    do throws(StoreError) {
+      let (outcome, hasWork) = try core.append(batch)
+      if hasWork { sealer?.wake() }
+      return outcome
+    } catch {
+      sealer?.wake()
+      throw error
+    }
+  }
+
+  package func positions() async throws(StoreError) -> [LogPartition: StorePosition] {
+    try core.state.withLock { state throws(StoreError) in
+      if state.isClosed { throw .closed }
+      return Dictionary(
+        uniqueKeysWithValues: state.appended.map { partition, appended in
+          (partition, StorePosition(appended: appended, durable: state.durable[partition] ?? 0))
+        })
+    }
+  }
+
+  package func select(_ request: SelectRequest) async throws(StoreError) -> [SeriesColumn] {
+    try await run(readers) { core throws(StoreError) in try core.select(request) }
+  }
+
+  package func series(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError) -> [Labels] {
+    try await run(readers) { core throws(StoreError) in try core.series(matchers, in: range) }
+  }
+
+  package func labelNames(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError) -> [String] {
+    try await run(readers) { core throws(StoreError) in LabelListing.names(try core.series(matchers, in: range)) }
+  }
+
+  package func labelValues(
+    _ label: String, _ matchers: [Matcher], in range: TimeRange
+  ) async throws(StoreError) -> [String] {
+    try await run(readers) { core throws(StoreError) in
+      LabelListing.values(of: label, try core.series(matchers + [.notEqual(label, "")], in: range))
+    }
+  }
+
+  package func descriptors() async throws(StoreError) -> [MetricDescriptor] {
+    try core.state.withLock { state throws(StoreError) in
+      if state.isClosed { throw .closed }
+      var all = state.descriptors
+      for head in [state.sealingHead, state.head].compactMap({ $0 }) { all.merge(head.descriptors) { _, new in new } }
+      return all.values.sorted { $0.name < $1.name }
+    }
+  }
+
+  package func delete(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError) {
+    try await run(sealer) { core throws(StoreError) in
+      try core.checkOpen()
+      try core.delete(matchers, in: range)
+    }
+  }
+
+  package func flush() async throws(StoreError) {
+    try await run(sealer) { core throws(StoreError) in
+      try core.checkOpen()
+      try core.seal()
+    }
+  }
+
+  package func compact() async throws(StoreError) {
+    try await run(compactor) { core throws(StoreError) in
+      try core.checkOpen()
+      try core.applyRetention(now: core.clock.now)
+      try core.compactAll()
+    }
+  }
+
+  package func statistics() async throws(StoreError) -> StoreStatistics {
+    try core.checkOpen()
+    return core.statistics()
+  }
+
+  package func close() async throws(StoreError) {
+    try await flush()
+    core.isStopping.store(true, ordering: .relaxed)
+    core.state.withLock { $0.isClosed = true }
+    // What the threads are still doing ends before the lock of the folder goes.
+    for pool in [compactor, sealer, readers] {
+      _ = await pool?.run {}
+      pool?.stop()
+    }
+    core.releaseLock()
+  }
+
+  /// One turn of all background work, on the caller's thread. With threads of its own the store does this by itself.
+  package func maintain() throws(StoreError) {
+    core.encodeFrozen()
+    if core.isSealDue(now: core.clock.now) { try core.seal() }
+    try core.applyRetention(now: core.clock.now)
+    _ = try core.compactOnce()
+  }
+}
+
+extension StoreCore {
+  func checkOpen() throws(StoreError) {
+    try state.withLock { state throws(StoreError) in
+      if state.isClosed { throw .closed }
+    }
+  }
+
+  /// What the sealing thread does from time to time. Failures are kept for the statistics and tried again later.
+  func sealTurn() {
+    encodeFrozen()
+    if isSealDue(now: clock.now) { try? seal() }
+  }
+
+  /// What the compacting thread does from time to time.
+  func compactTurn() {
+    let now = clock.now
+    if state.withLock({ $0.isClosed || now < $0.retryAt }) { return }
+    guard (try? applyRetention(now: now)) != nil else { return }
+    while (try? compactOnce()) == true {}
+  }
+}
+
+/// Names and values of labels out of a list of series.
+enum LabelListing {
+  static func names(_ series: [Labels]) -> [String] {
+    var names: Set<ArraySlice<UInt8>> = []
+    for labels in series { labels.forEach { name, _ in names.insert(name) } }
+    return names.sorted { $0.lexicographicallyPrecedes($1) }.map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  static func values(of label: String, _ series: [Labels]) -> [String] {
+    let wanted = Array(label.utf8)
+    var values: Set<ArraySlice<UInt8>> = []
+    for labels in series {
+      labels.forEach { name, value in
+        if name.elementsEqual(wanted) { values.insert(value) }
+      }
+    }
+    return values.sorted { $0.lexicographicallyPrecedes($1) }.map { String(decoding: $0, as: UTF8.self) }
+  }
+}

@@ -1,0 +1,99 @@
+import ApusModel
+
+/// The series of a head: their numbers, their label sets, where their samples are, and postings to find them by label.
+/// A series is looked up by its labels once a set, never once a sample.
+struct HeadIndex {
+  private(set) var labels: [Labels] = []
+  private var numbers: [Labels: UInt32] = [:]
+  /// Where each series is: nearly always one place; the others in `morePlaces`.
+  private var firstPlace: [SeriesPlace] = []
+  private var morePlaces: [UInt32: [SeriesPlace]] = [:]
+  /// By label name and value, the numbers of the series that have it, ascending.
+  private var postings: [ArraySlice<UInt8>: [ArraySlice<UInt8>: [UInt32]]] = [:]
+  /// An estimate of what all of this takes in memory.
+  private(set) var bytes = 0
+
+  var count: Int { labels.count }
+
+  func number(_ series: Labels) -> UInt32? { numbers[series] }
+
+  /// Adds a series that is not there yet, with its first place.
+  mutating func add(_ series: Labels, _ place: SeriesPlace) -> UInt32 {
+    let number = UInt32(labels.count)
+    labels.append(series)
+    numbers[series] = number
+    firstPlace.append(place)
+    series.forEach { name, value in
+      if postings[name]?[value] != nil {
+        postings[name]![value]!.append(number)
+      } else {
+        // Copies of their own: slices would keep this label set alive for all others.
+        postings[Array(name)[...], default: [:]][Array(value)[...]] = [number]
+        bytes += 128 + name.count + value.count
+      }
+      bytes += 4
+    }
+    bytes += series.bytes.count + 96
+    return number
+  }
+
+  mutating func addPlace(_ series: UInt32, _ place: SeriesPlace) {
+    morePlaces[series, default: []].append(place)
+    bytes += 24
+  }
+
+  /// Calls `body` with each place of a series, in ascending order of their tracks.
+  @inline(__always) func forEachPlace(_ series: UInt32, _ body: (SeriesPlace) -> Void) {
+    body(firstPlace[Int(series)])
+    if !morePlaces.isEmpty, let more = morePlaces[series] { more.forEach(body) }
+  }
+
+  /// The numbers of the series that meet every matcher, ascending.
+  func match(_ matchers: [CompiledMatcher]) -> [UInt32] {
+    var result: [UInt32]?
+    for matcher in matchers where !matcher.matchesAbsent {
+      let found = series(matcher)
+      result = result.map { HeadIndex.intersection($0, found) } ?? found
+      if result?.isEmpty == true { return [] }
+    }
+    var kept = result ?? Array(0..<UInt32(labels.count))
+    for matcher in matchers where matcher.matchesAbsent {
+      // Those that have the label with a value that does not meet the condition are taken out.
+      guard let values = postings[matcher.label[...]] else { continue }
+      var refused: Set<UInt32> = []
+      if matcher.isNegated {
+        for value in matcher.values { refused.formUnion(values[value[...]] ?? []) }
+      } else {
+        for (value, members) in values where !matcher.matches(Array(value)) { refused.formUnion(members) }
+      }
+      if !refused.isEmpty { kept.removeAll { refused.contains($0) } }
+    }
+    return kept
+  }
+
+  /// The series that have the label with a value that meets the condition, ascending.
+  private func series(_ matcher: CompiledMatcher) -> [UInt32] {
+    guard let values = postings[matcher.label[...]] else { return [] }
+    var lists: [[UInt32]] = []
+    if matcher.isNegated {
+      for (value, members) in values where matcher.matches(Array(value)) { lists.append(members) }
+    } else {
+      for value in matcher.values {
+        if let members = values[value[...]] { lists.append(members) }
+      }
+    }
+    if lists.count < 2 { return lists.first ?? [] }
+    return lists.flatMap { $0 }.sorted()
+  }
+
+  private static func intersection(_ left: [UInt32], _ right: [UInt32]) -> [UInt32] {
+    var result: [UInt32] = []
+    var index = 0
+    for number in left {
+      while index < right.count && right[index] < number { index += 1 }
+      if index == right.count { break }
+      if right[index] == number { result.append(number) }
+    }
+    return result
+  }
+}

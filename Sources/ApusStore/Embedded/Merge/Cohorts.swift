@@ -1,0 +1,60 @@
+import ApusModel
+
+/// Series that lie in the same tracks, so that one merge plan serves all of them.
+struct Cohort {
+  /// The tracks, ascending.
+  var members: [UInt32]
+  /// Which series, as indices into the caller's list.
+  var series: [Int]
+}
+
+/// A list of series with the places of each, grouped into cohorts.
+struct SeriesTable {
+  private(set) var labels: [Labels] = []
+  private(set) var places: [[SeriesPlace]] = []
+  private var index: [Labels: Int] = [:]
+
+  mutating func reserve(_ count: Int) {
+    labels.reserveCapacity(count)
+    places.reserveCapacity(count)
+    index.reserveCapacity(count)
+  }
+
+  /// Adds a place of a series. Places of one series come in ascending order of their tracks.
+  mutating func add(_ series: Labels, _ place: SeriesPlace) {
+    if let known = index[series] {
+      places[known].append(place)
+    } else {
+      index[series] = labels.count
+      labels.append(series)
+      places.append([place])
+    }
+  }
+
+  var count: Int { labels.count }
+
+  /// The cohorts, in order of their first series.
+  func cohorts() -> [Cohort] {
+    var result: [Cohort] = []
+    var single: [UInt32: Int] = [:]
+    var several: [[UInt32]: Int] = [:]
+    for series in places.indices {
+      let members = places[series]
+      var found: Int?
+      if members.count == 1 {
+        found = single[members[0].track]
+        if found == nil { single[members[0].track] = result.count }
+      } else {
+        let key = members.map(\.track)
+        found = several[key]
+        if found == nil { several[key] = result.count }
+      }
+      if let found {
+        result[found].series.append(series)
+      } else {
+        result.append(Cohort(members: members.map(\.track), series: [series]))
+      }
+    }
+    return result
+  }
+}

@@ -1,0 +1,132 @@
+import ApusIO
+import ApusModel
+
+extension StoreCore {
+  /// Merges until nothing is left to merge, and applies all tombstones.
+  func compactAll() throws(StoreError) {
+    while true {
+      let (metas, tombstone) = compactionState()
+      let settled = settled.withLock { $0 }
+      guard let inputs = plan.nextOfAll(metas, tombstone: tombstone, settled: settled) else { return }
+      try merge(inputs)
+    }
+  }
+
+  /// One merge that is worth it, if there is one. Returns whether there was.
+  func compactOnce() throws(StoreError) -> Bool {
+    let (metas, _) = compactionState()
+    let settled = settled.withLock { $0 }
+    guard let inputs = plan.nextInBackground(metas, now: clock.now, settled: settled) else { return false }
+    try merge(inputs)
+    return true
+  }
+
+  private func compactionState() -> (blocks: [BlockMeta], tombstone: UInt64) {
+    let blocks = state.withLock { $0.blocks.map(\.meta) }
+    // In memory the number may run ahead of the list, but a tombstone that is listed is never above it.
+    let newest = state.withLock { $0.tombstones.map(\.id).max() ?? 0 }
+    return (blocks, newest)
+  }
+
+  private func merge(_ inputs: [BlockMeta]) throws(StoreError) {
+    let ids = Set(inputs.map(\.id))
+    let (blocks, tombstones) = state.withLock { state in
+      (state.blocks.filter { ids.contains($0.meta.id) }, state.tombstones)
+    }
+    // Another turn removed one of them.
+    guard blocks.count == inputs.count else { return }
+    do throws(StoreError) {
+      try settleFiles()
+      try mergeBlocks(blocks, tombstones)
+    } catch {
+      handle(error)
+      if case .corrupt = error { return }
+      note(failure: error)
+      throw error
+    }
+  }
+
+  private func mergeBlocks(_ blocks: [Block], _ tombstones: [Tombstone]) throws(StoreError) {
+    var input = BlockMerge.Input(tracks: [], table: SeriesTable(), masks: [:])
+    var widths: [Int] = []
+    for block in blocks {
+      let concerned = tombstones.filter { $0.id > block.meta.tombstonesApplied }
+      for group in block.groups.indices {
+        let track = UInt32(input.tracks.count)
+        input.tracks.append(
+          Track(strips: block.groups[group].stripes.indices.map { Strip(block, group: group, stripe: $0) }))
+        widths.append(block.groups[group].series)
+        let rows = Array(0..<block.groups[group].series)
+        for (row, labels) in try block.labels(group: group, rows: rows).enumerated() {
+          let place = SeriesPlace(track: track, row: UInt32(row))
+          input.table.add(labels, place)
+          StoreCore.mask(&input.masks, labels, place, concerned)
+        }
+      }
+    }
+    let sequence = blocks.map(\.meta.sequence).max() ?? 0
+    let applied = max(tombstones.map(\.id).max() ?? 0, blocks.map(\.meta.tombstonesApplied).min() ?? 0)
+    let ids = Set(blocks.map(\.meta.id))
+    let written = try write(
+      input, spans: plan.spans(try plan.weights(input.tracks, widths: widths)), sequence: sequence,
+      tombstonesApplied: applied)
+    let metas = written.map(\.meta)
+    let done = try commit(
+      created: metas,
+      { manifest in
+        guard ids.isSubset(of: manifest.blocks.map(\.id)) else { return false }
+        manifest.blocks.removeAll { ids.contains($0.id) }
+        manifest.blocks += metas
+        return true
+      },
+      install: { state, manifest in
+        state.blocks.removeAll { ids.contains($0.meta.id) }
+        state.blocks = (state.blocks + written).sorted {
+          ($0.meta.sequence, $0.meta.minimum) < ($1.meta.sequence, $1.meta.minimum)
+        }
+        state.tombstones = manifest.tombstones
+      })
+    if !done {
+      // Retention or quarantine took an input away meanwhile; what was written is of no use.
+      for meta in metas { try? disk.remove(path(meta.id)) }
+    } else if metas.count >= blocks.count {
+      settled.withLock { $0.formUnion(metas.map(\.id)) }
+    }
+  }
+
+  static func mask(_ masks: inout MaskTable, _ labels: Labels, _ place: SeriesPlace, _ tombstones: [Tombstone]) {
+    for tombstone in tombstones where tombstone.matchers.allSatisfy({ $0.matches(labels) }) {
+      masks[place.key, default: []].append(tombstone.range)
+    }
+  }
+
+  /// Removes the blocks that retention does not keep.
+  func applyRetention(now: Int64) throws(StoreError) {
+    let oldest = oldestKept(now: now)
+    let metas = state.withLock { $0.blocks.map(\.meta) }
+    var dropped = Set(metas.filter { $0.maximum < oldest }.map(\.id))
+    if let limit = configuration.retentionBytes {
+      var total = metas.filter { !dropped.contains($0.id) }.reduce(Int64(0)) { $0 + $1.bytes }
+      for meta in metas.sorted(by: { $0.maximum < $1.maximum }) where !dropped.contains(meta.id) {
+        if total <= limit { break }
+        dropped.insert(meta.id)
+        total -= meta.bytes
+      }
+    }
+    if dropped.isEmpty { return }
+    do throws(StoreError) {
+      _ = try commit(
+        { manifest in
+          manifest.blocks.removeAll { dropped.contains($0.id) }
+          return true
+        },
+        install: { state, manifest in
+          state.blocks.removeAll { dropped.contains($0.meta.id) }
+          state.tombstones = manifest.tombstones
+        })
+    } catch {
+      note(failure: error)
+      throw error
+    }
+  }
+}

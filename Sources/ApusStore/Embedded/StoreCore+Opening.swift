@@ -1,0 +1,108 @@
+import ApusIO
+import ApusModel
+
+extension StoreCore {
+  /// What opening a directory found.
+  struct Opened {
+    var lock: any DiskLock
+    var manifest: Manifest
+    var manifestBytes: Int
+    var blocks: [Block]
+    var quarantined: Int
+  }
+
+  static func open(_ disk: any Disk, _ directory: String) throws(StoreError) -> Opened {
+    let path = Disks.join(directory, Manifest.name)
+    let blocksDirectory = Disks.join(directory, "blocks")
+    var content: [UInt8]?
+    let lock: any DiskLock
+    var names: [String]
+    do throws(DiskError) {
+      try disk.createDirectory(blocksDirectory)
+      lock = try disk.lock(Disks.join(directory, "LOCK"))
+      if try disk.exists(path) { content = try disk.readFile(path) }
+      names = try disk.list(blocksDirectory)
+    } catch { throw .disk(error) }
+
+    var manifest = Manifest()
+    if let content {
+      manifest = try Manifest(content, path: path)
+    } else {
+      // A store has a manifest before it has a block, so blocks without one are a store whose manifest was lost.
+      guard names.isEmpty else {
+        throw .corrupt(
+          file: path, section: "manifest", reason: "it is missing although there are \(names.count) blocks beside it")
+      }
+      do throws(DiskError) {
+        try disk.syncDirectory(Disks.directory(of: directory))
+        try disk.replaceFile(path, with: manifest.encoded())
+        try disk.syncDirectory(directory)
+      } catch { throw .disk(error) }
+    }
+
+    let listed = Set(manifest.blocks.map { BlockMeta.name($0.id) })
+    for name in names where !listed.contains(name) { try? disk.remove(Disks.join(blocksDirectory, name)) }
+
+    var blocks: [Block] = []
+    var lost: Set<UInt64> = []
+    for meta in manifest.blocks.sorted(by: { ($0.sequence, $0.minimum) < ($1.sequence, $1.minimum) }) {
+      do throws(StoreError) {
+        blocks.append(try Block(disk, path: Disks.join(blocksDirectory, meta.name), meta: meta))
+      } catch {
+        switch error {
+        // A block that is damaged, or gone, is set aside; the rest of the store is served.
+        case .corrupt: lost.insert(meta.id)
+        case .disk(let cause) where cause.kind == .notFound: lost.insert(meta.id)
+        default: throw error
+        }
+      }
+    }
+    let before = manifest
+    manifest.blocks.removeAll { lost.contains($0.id) }
+    if manifest != before {
+      do throws(DiskError) {
+        try disk.replaceFile(path, with: manifest.encoded())
+        for id in lost.sorted() { try setAside(disk, directory, id) }
+      } catch { throw .disk(error) }
+    }
+    // A tombstone is needed for as long as the manifest lists it; the file of the next commit may drop it.
+    return Opened(
+      lock: lock, manifest: manifest, manifestBytes: content?.count ?? 0, blocks: blocks, quarantined: lost.count)
+  }
+
+  /// Moves a damaged block to where nothing reads or removes it.
+  static func setAside(_ disk: any Disk, _ directory: String, _ id: UInt64) throws(DiskError) {
+    let from = Disks.join(Disks.join(directory, "blocks"), BlockMeta.name(id))
+    guard try disk.exists(from) else { return }
+    let quarantine = Disks.join(directory, "quarantine")
+    try disk.createDirectory(quarantine)
+    try disk.rename(from, to: Disks.join(quarantine, BlockMeta.name(id)))
+  }
+
+  /// Takes a block that turned out to be damaged out of the store; it is kept in the quarantine folder.
+  func quarantine(_ block: Block) {
+    let isNew = state.withLock { state in
+      guard state.blocks.contains(where: { $0.meta.id == block.meta.id }) else { return false }
+      state.blocks.removeAll { $0.meta.id == block.meta.id }
+      state.quarantined += 1
+      return true
+    }
+    guard isNew else { return }
+    do throws(StoreError) {
+      // Moved first: a commit removes the files that it drops from the list.
+      try? StoreCore.setAside(disk, directory, block.meta.id)
+      _ = try commit(
+        { manifest in
+          manifest.blocks.removeAll { $0.id == block.meta.id }
+          return true
+        }, install: { _, _ in })
+    } catch { note(failure: error) }
+  }
+
+  /// Sets the block aside that a damaged file belongs to, if the error tells of one.
+  func handle(_ error: StoreError) {
+    guard case .corrupt(let file, _, _) = error else { return }
+    let block = state.withLock { state in state.blocks.first { $0.path == file } }
+    if let block { quarantine(block) }
+  }
+}

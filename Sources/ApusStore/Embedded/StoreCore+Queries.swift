@@ -1,0 +1,278 @@
+import ApusIO
+import ApusModel
+
+extension StoreCore {
+  /// What a question touches, taken out of the store at one moment.
+  private struct Found {
+    var tracks: [Track] = []
+    var table = SeriesTable()
+    var masks: MaskTable = [:]
+  }
+
+  /// The range without what retention does not keep; nil when nothing is left of it.
+  private func clipped(_ range: TimeRange) -> TimeRange? {
+    let start = max(range.start.milliseconds, oldestKept(now: clock.now))
+    guard start <= range.end.milliseconds else { return nil }
+    return TimeRange(start: Timestamp(milliseconds: start), end: range.end)
+  }
+
+  private func find(_ matchers: [Matcher], in range: TimeRange) throws(StoreError) -> Found {
+    let compiled = [CompiledMatcher](matchers)
+    struct HeadPart {
+      var tracks: [Track] = []
+      var series: [(labels: Labels, places: [SeriesPlace])] = []
+    }
+    let (blocks, tombstones, parts) = try state.withLock { state throws(StoreError) in
+      if state.isClosed { throw .closed }
+      var parts: [HeadPart] = []
+      for head in [state.sealingHead, state.head] {
+        guard let head, head.samples > 0, head.minimum <= range.end.milliseconds,
+          head.maximum >= range.start.milliseconds
+        else { continue }
+        var part = HeadPart()
+        var trackOfLane: [UInt32: UInt32] = [:]
+        let matched = head.index.match(compiled)
+        part.series.reserveCapacity(matched.count)
+        for number in matched {
+          var places: [SeriesPlace] = []
+          head.index.forEachPlace(number) { place in
+            var track = trackOfLane[place.track]
+            if track == nil {
+              track = UInt32(part.tracks.count)
+              trackOfLane[place.track] = track
+              part.tracks.append(Track(strips: head.lanes[Int(place.track)].snapshot(range)))
+            }
+            places.append(SeriesPlace(track: track ?? 0, row: place.row))
+          }
+          part.series.append((head.index.labels[Int(number)], places))
+        }
+        parts.append(part)
+      }
+      return (state.blocks.filter { $0.meta.range.overlaps(range) }, state.tombstones, parts)
+    }
+    var found = Found()
+    found.table.reserve(parts.reduce(0) { $0 + $1.series.count })
+    for block in blocks { try add(block, compiled, range, tombstones, to: &found) }
+    for part in parts {
+      let base = UInt32(found.tracks.count)
+      found.tracks += part.tracks
+      for (labels, places) in part.series {
+        for place in places.sorted(by: { $0.track < $1.track }) {
+          found.table.add(labels, SeriesPlace(track: base + place.track, row: place.row))
+        }
+      }
+    }
+    return found
+  }
+
+  private func add(
+    _ block: Block, _ matchers: [CompiledMatcher], _ range: TimeRange, _ tombstones: [Tombstone],
+    to found: inout Found
+  ) throws(StoreError) {
+    let concerned = tombstones.filter { $0.id > block.meta.tombstonesApplied && $0.range.overlaps(range) }
+    for (group, rows) in try block.match(matchers) {
+      let strips = block.groups[group].stripes.indices.map { Strip(block, group: group, stripe: $0) }
+        .filter { $0.overlaps(range) }
+      if strips.isEmpty { continue }
+      let track = UInt32(found.tracks.count)
+      found.tracks.append(Track(strips: strips))
+      for (labels, row) in zip(try block.labels(group: group, rows: rows), rows) {
+        let place = SeriesPlace(track: track, row: UInt32(row))
+        found.table.add(labels, place)
+        StoreCore.mask(&found.masks, labels, place, concerned)
+      }
+    }
+  }
+
+  func select(_ request: SelectRequest) throws(StoreError) -> [SeriesColumn] {
+    guard let range = clipped(request.range), request.newest.map({ $0 > 0 }) ?? true else { return [] }
+    let found = try find(request.matchers, in: range)
+    var answer = Answer(request: request)
+    answer.columns.reserveCapacity(found.table.count)
+    for cohort in found.table.cohorts() {
+      if let newest = request.newest {
+        try selectNewest(newest, cohort, found, range, &answer)
+      } else {
+        let plan = try MergePlan(found.tracks, members: cohort.members, range: range)
+        for series in cohort.series {
+          let present = try answer.assembler.assemble(plan, found.table.places[series], masks: found.masks)
+          try answer.add(found.table.labels[series], plan, present: present, last: present)
+        }
+      }
+    }
+    return answer.finish()
+  }
+
+  /// Only as much of the end of the tracks is decoded as holds enough samples; series that have gaps there are looked
+  /// for further back.
+  private func selectNewest(
+    _ newest: Int, _ cohort: Cohort, _ found: Found, _ range: TimeRange, _ answer: inout Answer
+  ) throws(StoreError) {
+    let strips = cohort.members.flatMap { found.tracks[Int($0)].strips }.sorted { $0.maximum > $1.maximum }
+    var wanted = newest
+    var remaining = cohort.series
+    while !remaining.isEmpty {
+      var rows = 0
+      var start = Int64.max
+      for strip in strips where rows < wanted {
+        rows += strip.rows
+        start = min(start, strip.minimum)
+      }
+      let isAll = rows < wanted || start <= range.start.milliseconds
+      let part = TimeRange(start: isAll ? range.start : Timestamp(milliseconds: start), end: range.end)
+      let plan = try MergePlan(found.tracks, members: cohort.members, range: part)
+      var next: [Int] = []
+      for series in remaining {
+        let present = try answer.assembler.assemble(plan, found.table.places[series], masks: found.masks)
+        if present < newest && !isAll {
+          next.append(series)
+        } else {
+          try answer.add(found.table.labels[series], plan, present: present, last: min(newest, present))
+        }
+      }
+      remaining = next
+      let (more, overflow) = max(wanted, rows).multipliedReportingOverflow(by: 4)
+      wanted = overflow ? .max : more
+    }
+  }
+
+  /// Collects the columns of an answer and watches its size.
+  private struct Answer: ~Copyable {
+    let limit: Int
+    var samples = 0
+    var columns: [SeriesColumn] = []
+    var assembler = ColumnAssembler()
+    /// The last timestamps handed out, and of which run of which plan: series of one set share their memory.
+    private var shared: [Int64] = []
+
+    init(request: SelectRequest) { limit = request.maxSamples ?? .max }
+
+    /// Adds the last `last` of the `present` samples that the assembler holds.
+    mutating func add(_ labels: Labels, _ plan: borrowing MergePlan, present: Int, last: Int) throws(StoreError) {
+      if last == 0 { return }
+      samples += last
+      guard samples <= limit else { throw .tooManySamples(found: samples, limit: limit) }
+      let slots = plan.timestamps.count
+      if present == slots {
+        if last == slots {
+          shared = plan.timestamps
+        } else if shared.count != last || shared.last != plan.timestamps.last
+          || shared.first != plan.timestamps[slots - last]
+        {
+          shared = Array(plan.timestamps[(slots - last)...])
+        }
+        let values = Array(UnsafeBufferPointer(start: assembler.values + (slots - last), count: last))
+        columns.append(SeriesColumn(labels: labels, timestamps: shared, values: values))
+        return
+      }
+      var timestamps = [Int64]()
+      var values = [Double]()
+      timestamps.reserveCapacity(last)
+      values.reserveCapacity(last)
+      var skip = present - last
+      for slot in 0..<slots where assembler.presence[slot] != 0 {
+        if skip > 0 {
+          skip -= 1
+          continue
+        }
+        timestamps.append(plan.timestamps[slot])
+        values.append(assembler.values[slot])
+      }
+      columns.append(SeriesColumn(labels: labels, timestamps: timestamps, values: values))
+    }
+
+    consuming func finish() -> [SeriesColumn] {
+      columns.sort { $0.labels < $1.labels }
+      return columns
+    }
+  }
+
+  func series(_ matchers: [Matcher], in range: TimeRange) throws(StoreError) -> [Labels] {
+    guard let range = clipped(range) else { return [] }
+    let found = try find(matchers, in: range)
+    var result: [Labels] = []
+    var presence = [UInt8](repeating: 0, count: ValueChunk.rowsMax)
+    for series in 0..<found.table.count {
+      if try hasSample(found.table.places[series], found, range, &presence) {
+        result.append(found.table.labels[series])
+      }
+    }
+    return result.sorted()
+  }
+
+  /// Whether a series has a sample in the range. Values are not decoded.
+  private func hasSample(
+    _ places: [SeriesPlace], _ found: Found, _ range: TimeRange, _ presence: inout [UInt8]
+  ) throws(StoreError) -> Bool {
+    for place in places {
+      let hidden = found.masks[place.key] ?? []
+      for strip in found.tracks[Int(place.track)].strips where strip.overlaps(range) {
+        presence.withUnsafeMutableBufferPointer { $0.update(repeating: 1) }
+        var failure: StoreError?
+        presence.withUnsafeMutableBufferPointer { target in
+          do throws(StoreError) {
+            _ = try strip.presence(Int(place.row), into: target.baseAddress!)
+          } catch { failure = error }
+        }
+        if let failure { throw failure }
+        let isInside =
+          range.start.milliseconds <= strip.minimum && strip.maximum <= range.end.milliseconds && hidden.isEmpty
+        if isInside {
+          if presence[..<strip.rows].contains(1) { return true }
+          continue
+        }
+        for (row, timestamp) in try strip.timestamps().enumerated() where presence[row] != 0 {
+          let instant = Timestamp(milliseconds: timestamp)
+          if range.contains(instant) && !hidden.contains(where: { $0.contains(instant) }) { return true }
+        }
+      }
+    }
+    return false
+  }
+
+  func statistics() -> StoreStatistics {
+    let (manifestBytes, tombstoneBytes) = manifest.withLock { files in
+      var writer = ByteWriter()
+      for tombstone in files.manifest.tombstones { tombstone.encode(to: &writer) }
+      return (Int64(files.bytes), Int64(writer.count))
+    }
+    return state.withLock { state in
+      var result = StoreStatistics()
+      var oldest = Int64.max
+      var newest = Int64.min
+      for head in [state.sealingHead, state.head].compactMap({ $0 }) where head.samples > 0 {
+        result.samplesInHead += head.samples
+        result.seriesInHead = max(result.seriesInHead, head.index.count)
+        oldest = min(oldest, head.minimum)
+        newest = max(newest, head.maximum)
+      }
+      result.headBytes = state.headBytes
+      result.blocks = state.blocks.count
+      var values: Int64 = 0
+      var timestamps: Int64 = 0
+      var total: Int64 = 0
+      for block in state.blocks {
+        result.samplesInBlocks += block.meta.samples
+        values += block.meta.valueBytes
+        timestamps += block.meta.timestampBytes
+        total += block.meta.bytes
+        oldest = min(oldest, block.meta.minimum)
+        newest = max(newest, block.meta.maximum)
+      }
+      result.bytesByPart = [
+        "values": values, "timestamps": timestamps, "index": total - values - timestamps,
+        "manifest": manifestBytes - tombstoneBytes, "tombstones": tombstoneBytes,
+      ]
+      if oldest <= newest {
+        result.oldestSample = Timestamp(milliseconds: oldest)
+        result.newestSample = Timestamp(milliseconds: newest)
+      }
+      result.seriesRejected = state.limiter.refusals
+      result.samplesOutOfOrder = state.lateness.outOfOrder
+      result.samplesDuplicate = state.lateness.duplicate
+      result.blocksQuarantined = state.quarantined
+      result.lastFailure = state.lastFailure
+      return result
+    }
+  }
+}
