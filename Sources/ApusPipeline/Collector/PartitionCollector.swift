@@ -123,9 +123,9 @@ actor PartitionCollector {
     switch result {
     case .set: metrics.setsSeen.add()
     case .content(let content): window.add(content, offset: record.offset)
-    case .partial(let content, let reason):
-      window.add(content, offset: record.offset)
-      reject(record.copy(), offset: record.offset, reason: reason)
+    case .several(let contents, let problem):
+      for content in contents { window.add(content, offset: record.offset) }
+      if let problem { reject(record.copy(), offset: record.offset, reason: problem) }
     case .unknownSet(let id, let hint):
       metrics.recordsParked.add()
       window.park(
@@ -163,9 +163,9 @@ actor PartitionCollector {
     let invalid = window.retry { parked in
       switch parked.value.withUnsafeBytes({ decoder.decodeScrape($0) }) {
       case .set: .nothing
-      case .content(let content), .partial(let content, _): .content(content)
+      case .content(let content): .content(content)
       case .unknownSet(let id, let hint): .needs(id, hint: hint < parked.offset ? hint : -1)
-      case .invalid: .invalid
+      case .invalid, .several: .invalid
       }
     }
     for parked in invalid {

@@ -9,8 +9,8 @@ struct RecordDecoder {
     /// A set's definition: nothing for the store.
     case set(SeriesSetID)
     case content(StoreBatch.Item.Content)
-    /// As `content`; a part of the record could not be used.
-    case partial(StoreBatch.Item.Content, reason: String)
+    /// What a text held; `problem` says why a part of it could not be used.
+    case several([StoreBatch.Item.Content], problem: String?)
     /// The record cannot be read before this set is known; a copy of it may be at the offset (-1: not told).
     case unknownSet(SeriesSetID, offset: Int64)
     case invalid(reason: String)
@@ -50,7 +50,8 @@ struct RecordDecoder {
     if type == .remoteWrite { return .invalid(reason: "remote write is not understood by this version") }
     do throws(FormatError) {
       let read = try values.decode(value, type: type, key: key, timestamp: timestamp)
-      return read.problem.map { .partial(read.content, reason: $0) } ?? .content(read.content)
+      if read.contents.isEmpty, let problem = read.problem { return .invalid(reason: problem) }
+      return .several(read.contents, problem: read.problem)
     } catch { return .invalid(reason: error.description) }
   }
 

@@ -6,26 +6,41 @@ import ApusStore
 struct RecordValueDecoder {
   /// What a value held, with what had to be left out of it.
   struct Value {
-    var content: StoreBatch.Item.Content
+    var contents: [StoreBatch.Item.Content]
     /// Why a part of the value could not be used; nil when all of it was.
     var problem: String?
   }
 
-  /// Reads a value. `timestamp` is the record's, for samples that have none of their own.
+  /// Keys whose last page is remembered; beyond it all are forgotten, which costs a full parse of the next page of each.
+  static let pagesMax = 1000
+
+  private var pages: [[UInt8]: ExpositionParser] = [:]
+
+  /// Reads a value. `timestamp` is the record's, for samples that have none of their own; `key` tells the sources of
+  /// text apart.
   mutating func decode(
     _ value: UnsafeRawBufferPointer, type: ContentType, key: UnsafeRawBufferPointer?, timestamp: Int64
   ) throws(FormatError) -> Value {
     switch type {
     case .json: return try RecordValueDecoder.json(value, timestamp: timestamp)
-    case .exposition, .remoteWrite, .scrape: preconditionFailure("\(type) is read elsewhere")
+    case .exposition: return exposition(value, key: key.map { [UInt8]($0) } ?? [], timestamp: timestamp)
+    case .remoteWrite, .scrape: preconditionFailure("\(type) is read elsewhere")
     }
+  }
+
+  private mutating func exposition(_ page: UnsafeRawBufferPointer, key: [UInt8], timestamp: Int64) -> Value {
+    if pages.count >= RecordValueDecoder.pagesMax, pages[key] == nil { pages.removeAll() }
+    let result = pages[key, default: ExpositionParser()].parse(page, now: Timestamp(milliseconds: timestamp))
+    var contents: [StoreBatch.Item.Content] = result.scrapes.map { .scrape($0) }
+    if !result.samples.isEmpty { contents.append(.samples(result.samples)) }
+    let problem = result.errors.first.map { "\(result.errorCount) of its lines cannot be used: \($0)" }
+    return Value(contents: contents, problem: problem)
   }
 
   private static func json(
     _ value: UnsafeRawBufferPointer, timestamp: Int64
   ) throws(FormatError) -> Value {
     let decoded = try TelemetryJSON.decode(value)
-    if decoded.objects.isEmpty, let error = decoded.errors.first { throw error }
     var series = SeriesGrouping()
     for object in decoded.objects {
       let labels: Labels
@@ -33,7 +48,7 @@ struct RecordValueDecoder {
       series.add(labels, timestamp: object.timestamp?.milliseconds ?? timestamp, value: object.value)
     }
     let problem = decoded.errors.first.map { "\(decoded.errors.count) of its objects cannot be used: \($0)" }
-    return Value(content: .samples(series.finish()), problem: problem)
+    return Value(contents: decoded.objects.isEmpty ? [] : [.samples(series.finish())], problem: problem)
   }
 }
 

@@ -4,7 +4,12 @@ import ApusModel
 
 /// Writes the value of a record in the streamer's encoding. Pure.
 struct RecordValueEncoder {
+  /// Sets whose rows are kept ready for JSON; beyond it all are made anew.
+  private static let rowSetsMax = 2000
+
   let encoding: Encoding
+  /// What does not change from sample to sample of a set, for JSON.
+  private var rows: [SeriesSetID: [TelemetryRowEncoder]] = [:]
 
   init(encoding: Encoding) { self.encoding = encoding }
 
@@ -20,16 +25,69 @@ struct RecordValueEncoder {
       let size = ScrapeRecord.encodedSize(of: scrape)
       return size <= bytesMax ? [ScrapeRecord.encode(scrape, setOffset: setOffset)] : nil
     case (.frame, .scrape(let scrape)):
-      return split(RecordValueEncoder.samples(of: scrape)[...], bytesMax) { ScrapeRecord.encode(samples: Array($0)) }
+      return RecordValueEncoder.split(RecordValueEncoder.samples(of: scrape)[...], bytesMax) {
+        ScrapeRecord.encode(samples: Array($0))
+      }
     case (.frame, .samples(let series)):
-      return split(series[...], bytesMax) { ScrapeRecord.encode(samples: Array($0)) }
-    case (.json, _), (.text, _):
-      return nil
+      return RecordValueEncoder.split(series[...], bytesMax) { ScrapeRecord.encode(samples: Array($0)) }
+    case (.json, .scrape(let scrape)):
+      let whole = json(scrape)
+      if whole.count <= bytesMax { return [whole] }
+      return RecordValueEncoder.split(RecordValueEncoder.samples(of: scrape)[...], bytesMax) {
+        RecordValueEncoder.json($0)
+      }
+    case (.json, .samples(let series)):
+      return RecordValueEncoder.split(series[...], bytesMax) { RecordValueEncoder.json($0) }
+    case (.text, .scrape(let scrape)):
+      let whole = ExpositionWriter.page(of: [scrape], includingTimestamps: true)
+      if whole.count <= bytesMax { return [whole] }
+      return RecordValueEncoder.split(RecordValueEncoder.samples(of: scrape)[...], bytesMax) {
+        RecordValueEncoder.text($0)
+      }
+    case (.text, .samples(let series)):
+      return RecordValueEncoder.split(series[...], bytesMax) { RecordValueEncoder.text($0) }
     }
   }
 
+  private mutating func json(_ scrape: Scrape) -> [UInt8] {
+    if rows.count >= RecordValueEncoder.rowSetsMax { rows.removeAll() }
+    let encoders = rows[scrape.set.id] ?? scrape.set.series.map { TelemetryRowEncoder($0) }
+    rows[scrape.set.id] = encoders
+    var writer = JSONWriter(reserving: scrape.sampleCount * 512)
+    writer.beginArray()
+    for index in 0..<scrape.set.count {
+      if let absent = scrape.absent, absent[index] { continue }
+      encoders[index].appendJSON(scrape.timestamp, scrape.values[index], to: &writer)
+    }
+    writer.endArray()
+    return writer.bytes
+  }
+
+  private static func json(_ series: ArraySlice<SeriesSamples>) -> [UInt8] {
+    var writer = JSONWriter(reserving: series.count * 512)
+    writer.beginArray()
+    for samples in series {
+      let encoder = TelemetryRowEncoder(samples.labels)
+      for (timestamp, value) in zip(samples.timestamps, samples.values) {
+        encoder.appendJSON(Timestamp(milliseconds: timestamp), value, to: &writer)
+      }
+    }
+    writer.endArray()
+    return writer.bytes
+  }
+
+  private static func text(_ series: ArraySlice<SeriesSamples>) -> [UInt8] {
+    var writer = ExpositionWriter()
+    for samples in series {
+      for (timestamp, value) in zip(samples.timestamps, samples.values) {
+        writer.append(samples.labels, value, Timestamp(milliseconds: timestamp))
+      }
+    }
+    return writer.finish()
+  }
+
   /// Halves the series until each part fits; nil when a single one does not.
-  private func split(
+  private static func split(
     _ series: ArraySlice<SeriesSamples>, _ bytesMax: Int, _ encode: (ArraySlice<SeriesSamples>) -> [UInt8]
   ) -> [[UInt8]]? {
     if series.isEmpty { return [] }

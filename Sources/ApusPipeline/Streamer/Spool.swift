@@ -130,13 +130,13 @@ package actor Spool {
         result = value.withUnsafeBytes { decoder.decodeScrape($0) }
       }
       switch result {
-      case .content(let content), .partial(let content, _):
+      case .content(let content):
         let item = TelemetryItem(key: record.key ?? [], content: TelemetryItem.Content(content))
         entries.append(
           StreamBuffer.Entry(
             item: item, position: nil, collectedNanoseconds: clock.monotonicNanoseconds, isLive: true))
       case .set: break
-      case .unknownSet, .invalid: lost += 1
+      case .unknownSet, .invalid, .several: lost += 1
       }
     }
     readOffset = batch.nextOffset

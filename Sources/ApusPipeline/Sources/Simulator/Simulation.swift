@@ -52,8 +52,10 @@ package struct Simulation: Sequence, IteratorProtocol, Sendable {
     return round(at: instant)
   }
 
-  /// The fleet at an instant of the caller's choice, not before the last one: for a live source whose timer came late.
-  package mutating func round(at instant: Int64) -> Round {
+  /// Leaves out the rounds before an instant: for a live source whose timer came late. The physics takes one long step.
+  package mutating func skip(to next: Int64) { instant = Swift.max(instant, next) }
+
+  private mutating func round(at instant: Int64) -> Round {
     var round = Round(timestamp: Timestamp(milliseconds: instant), scrapes: [])
     round.scrapes.reserveCapacity(nodes.count)
     for index in nodes.indices {
