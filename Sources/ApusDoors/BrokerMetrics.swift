@@ -1,3 +1,4 @@
+import ApusBroker
 import ApusService
 
 /// Every instrument of the broker's doors (docs/reference/metrics.md).
@@ -17,7 +18,8 @@ package struct BrokerMetrics: Sendable {
   package let publishLatency: Histogram
   private let registry: MetricsRegistry
 
-  package init(_ registry: MetricsRegistry) {
+  /// - Parameter log: the embedded log behind the doors: what it counts of the same kind is added.
+  package init(_ registry: MetricsRegistry, log: (@Sendable () -> LogStatistics)? = nil) {
     self.registry = registry
     func counter(_ name: String, _ help: String) -> Counter {
       registry.counter("gpu_telemetry_broker_\(name)", help: help)
@@ -28,9 +30,17 @@ package struct BrokerMetrics: Sendable {
     duplicates = counter("duplicate_messages_total", "Messages that a producer repeated and that were there already.")
     messagesDelivered = counter("messages_delivered_total", "Messages sent to subscribers.")
     bytesDelivered = counter("bytes_delivered_total", "Bytes of frames sent to subscribers.")
-    backpressureEvents = counter(
-      "backpressure_events_total",
-      "Times that a producer was held up: too many bytes in flight on its connection or not yet durable.")
+    let heldUp = Counter()
+    backpressureEvents = heldUp
+    registry.collect {
+      let events = heldUp.value + UInt64(clamping: log?().backpressureEvents ?? 0)
+      return [
+        MetricFamily(
+          .counter, "gpu_telemetry_broker_backpressure_events_total",
+          "Times that a producer was held up: too many bytes in flight on its connection or not yet durable.",
+          Double(events))
+      ]
+    }
     queueDepth = gauge("queue_depth", "Messages received from producers that are not yet answered.")
     subscribers = gauge("subscribers", "Subscriptions that are open.")
     connections = gauge("connections", "TCP connections that are open.")

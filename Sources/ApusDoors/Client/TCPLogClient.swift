@@ -25,7 +25,7 @@ package final class TCPLogClient: RecordLog {
     /// Bytes sent and not answered; appends wait above it.
     package var inFlightBytesMax = ByteCount.mebibytes(16)
     /// The most bytes of a request's frame; what the door allows by default.
-    package var frameBytesMax = ByteCount.mebibytes(8)
+    package var frameBytesMax = ByteCount.mebibytes(9)
     /// The most bytes of an answer's frame.
     package var answerBytesMax = ByteCount.mebibytes(64)
 

@@ -18,8 +18,8 @@ package struct TCPDoor: Service {
     package var listen: ListenAddress
     /// The flag that chose `listen`, named when the address cannot be had.
     package var listenFlag = "--tcp-listen"
-    /// The most bytes of one frame, payload included.
-    package var frameBytesMax = ByteCount.mebibytes(8)
+    /// The most bytes of one frame, payload included: the largest batch that the log takes by default, and some room.
+    package var frameBytesMax = ByteCount.mebibytes(9)
     /// Connections at one time; one more is told so and closed.
     package var connectionsMax = 1024
     /// Bytes of requests of one connection that wait or are in work; above it the socket is not read.

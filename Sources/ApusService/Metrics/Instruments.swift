@@ -4,7 +4,8 @@ import Synchronization
 package final class Counter: Sendable {
   private let raw = Atomic<UInt64>(0)
 
-  init() {}
+  /// A counter that no registry shows; its owner adds it to a family of his own.
+  package init() {}
 
   package func add(_ number: UInt64 = 1) { raw.wrappingAdd(number, ordering: .relaxed) }
 
