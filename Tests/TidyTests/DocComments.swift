@@ -3,7 +3,7 @@
 enum DocComments {
   /// The file to open first in each room.
   static let frontDoors: Set<String> = [
-    "Sources/ApusIO/Disk.swift", "Sources/ApusBroker/RecordLog.swift", "Sources/ApusBroker/EmbeddedLog.swift",
+    "Sources/ApusIO/Disk.swift", "Sources/ApusBroker/RecordLog.swift",
     "Sources/ApusStore/Store.swift", "Sources/ApusPipeline/Streamer.swift", "Sources/ApusPipeline/Collector.swift",
     "Sources/ApusPipeline/Source.swift",
   ]
