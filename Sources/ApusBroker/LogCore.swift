@@ -130,6 +130,8 @@ package final class LogCore {
         return
       case .needsRoll:
         settle([partition], &turn)
+        // Where that failed the segment may be as empty as its successor would be.
+        guard partition.isWorthRolling else { continue }
         do throws(DiskError) {
           try partition.roll(now: now)
           totals.segmentsRolled += 1

@@ -89,24 +89,26 @@ package final class LogReader: Sendable {
   ) throws(LogError) -> LogSlice {
     var slice = LogSlice(batches: [], highWatermark: highWatermark, logStart: logStart)
     var taken = 0
+    var isFull = false
     for segment in segments where segment.nextOffset > offset && segment.baseOffset < highWatermark {
       let start = segment.index.position(
         offsetDelta: max(0, offset - segment.baseOffset), path: segment.path, disk: disk)
       do throws(LogError) {
-        try walk(view.id, segment, from: start, chunkBytes: maxBytes - taken) { header, bytes in
+        try walk(view.id, segment, from: start, chunkBytes: max(0, maxBytes - taken)) { header, bytes in
           guard header.nextOffset > offset else { return true }
           guard header.baseOffset < highWatermark else { return false }
-          if !slice.batches.isEmpty && taken + bytes.count > maxBytes { return false }
+          isFull = !slice.batches.isEmpty && taken + bytes.count > maxBytes
+          if isFull { return false }
           taken += bytes.count
           slice.batches.append(RecordBatch(unchecked: [UInt8](bytes)))
-          return taken < maxBytes
+          return true
         }
       } catch {
         // What was found before stays good; the error comes with the next read, from there on.
         if slice.batches.isEmpty { throw try gone(view, offset) ?? error }
         return slice
       }
-      if taken >= maxBytes { break }
+      if isFull || taken >= maxBytes { break }
     }
     return slice
   }

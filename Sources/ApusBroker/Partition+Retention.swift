@@ -21,7 +21,7 @@ extension Partition {
 
   /// The newest segment may go as well, once it has a successor.
   private func isActiveDroppable(now: Int64) -> Bool {
-    guard active.bytes > active.prologueBytes, isCovered(active), !hasStaged else { return false }
+    guard isWorthRolling, isCovered(active), !hasStaged else { return false }
     return isExpired(active, now: now)
   }
 

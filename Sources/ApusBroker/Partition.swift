@@ -70,6 +70,8 @@ final class Partition {
 
   /// The newest file may hold more than the committed bytes.
   private var isInDoubt = false
+  /// It has been cut since the last sync: the cut must be on stable storage before there is a successor.
+  private var isCut = false
   /// A sync failed after the bytes had been committed (durability below `every`): they are to be written again.
   private var needsRewrite = false
   /// A successor whose making failed half way.
@@ -116,7 +118,9 @@ final class Partition {
   /// The offset behind the turn's batches.
   var stagedEnd: Int64 { stagedOffset }
   var stagedSize: Int64 { stagedBytes }
-  var isDirty: Bool { syncedBytes < active.bytes || needsRewrite }
+  var isDirty: Bool { syncedBytes < active.bytes || needsRewrite || isCut }
+  /// Whether the newest segment holds more than its prologue.
+  var isWorthRolling: Bool { active.bytes > active.prologueBytes }
   var active: Segment {
     get { segments[segments.count - 1] }
     set { segments[segments.count - 1] = newValue }
@@ -195,6 +199,7 @@ final class Partition {
       throw error
     }
     needsRewrite = false
+    isCut = false
     syncedBytes = active.bytes + (hasStaged ? stagedBytes : 0)
     syncedOffset = stagedOffset
   }
@@ -255,6 +260,7 @@ final class Partition {
     if isInDoubt {
       try file.truncate(to: active.bytes)
       isInDoubt = false
+      isCut = true
     }
   }
 
@@ -278,6 +284,7 @@ final class Partition {
   /// one stays the newest.
   func roll(now: Int64) throws(DiskError) {
     precondition(!hasStaged, "a segment rolled in the middle of a turn")
+    precondition(nextOffset > active.path.baseOffset, "a second segment would begin at \(nextOffset)")
     try settleDoubt()
     if isDirty || syncedOffset < nextOffset { try sync() }
     let path = SegmentPath(directory: directory, baseOffset: nextOffset)
