@@ -212,13 +212,18 @@ struct ExpositionLine {
     }
     let limit = isHelp ? FormatLimits.helpBytes : FormatLimits.unitBytes
     guard rest.count <= limit else { throw LineFault(reason: .invalidComment, position: position) }
-    guard let text = String(validating: ExpositionLine.unescape(page, rest), as: UTF8.self) else {
+    guard let text = String(validating: unescapedHelp(rest), as: UTF8.self) else {
       throw LineFault(reason: .notUTF8, position: position)
     }
     families.update(name) { descriptor in
       if isHelp { descriptor.help = text } else { descriptor.unit = text }
     }
     return false
+  }
+
+  /// In the older format HELP knows only two escapes; a backslash before a quote stands for itself.
+  private func unescapedHelp(_ range: Range<Int>) -> [UInt8] {
+    ExpositionLine.unescape(page, range, includingQuotes: format == .openMetrics)
   }
 
   private static func kind(_ word: String) -> MetricDescriptor.Kind? {
@@ -288,13 +293,17 @@ struct ExpositionLine {
   }
 
   /// Text with its escapes resolved; a backslash that escapes nothing stands for itself (as in HELP).
-  private static func unescape(_ page: UnsafeRawBufferPointer, _ range: Range<Int>) -> [UInt8] {
+  private static func unescape(
+    _ page: UnsafeRawBufferPointer, _ range: Range<Int>, includingQuotes: Bool = true
+  ) -> [UInt8] {
     var result: [UInt8] = []
     result.reserveCapacity(range.count)
     var position = range.lowerBound
     while position < range.upperBound {
       let byte = page[position]
-      if byte == UInt8(ascii: "\\"), position + 1 < range.upperBound, let meant = unescaped(page[position + 1]) {
+      if byte == UInt8(ascii: "\\"), position + 1 < range.upperBound, let meant = unescaped(page[position + 1]),
+        includingQuotes || meant != UInt8(ascii: "\"")
+      {
         result.append(meant)
         position += 2
       } else {

@@ -13,6 +13,8 @@ package enum FormatError: Error, Hashable, Sendable {
   case csv(CSVProblem, line: Int)
   /// A protocol buffer that cannot be read to its end; `offset` in bytes from the start of the (expanded) body.
   case protobuf(ProtobufProblem, offset: Int)
+  /// A request with more of something than one may hold. Nothing of it is taken.
+  case tooMany(RequestBound, limit: Int)
 }
 
 /// What is wrong with a telemetry object.
@@ -36,6 +38,8 @@ package enum TelemetryProblem: Error, Hashable, Sendable {
   /// A row of a CSV with more or fewer fields than the header.
   case fieldCount(found: Int, expected: Int)
   case notUTF8
+  /// The file has more series than the bound.
+  case tooManySeries(limit: Int)
 }
 
 /// What is wrong with a columnar record.
@@ -63,7 +67,7 @@ package enum RecordProblem: Hashable, Sendable {
 }
 
 /// What is wrong with a CSV file as a whole.
-package enum CSVProblem: Hashable, Sendable {
+package enum CSVProblem: Error, Hashable, Sendable {
   /// A column that no row can do without is not in the header.
   case missingColumn(TelemetryField)
   case duplicateColumn(TelemetryField)
@@ -85,6 +89,7 @@ extension FormatError: CustomStringConvertible {
     case .record(let problem, let offset): "invalid scrape record at byte \(offset): \(problem)"
     case .csv(let problem, let line): "invalid CSV at line \(line): \(problem)"
     case .protobuf(let problem, let offset): "invalid protocol buffer at byte \(offset): \(problem)"
+    case .tooMany(let what, let limit): "the request has more than \(limit) \(what.rawValue); send it in parts"
     }
   }
 }
@@ -103,6 +108,7 @@ extension TelemetryProblem: CustomStringConvertible {
     case .tooManyLabels(let limit): "there are more than \(limit) labels"
     case .fieldCount(let found, let expected): "the row has \(found) fields and the header \(expected)"
     case .notUTF8: "the text is not UTF-8"
+    case .tooManySeries(let limit): "there are more than \(limit) series"
     }
   }
 }

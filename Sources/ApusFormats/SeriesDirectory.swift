@@ -7,6 +7,8 @@ struct SeriesDirectory: Sendable {
 
   var count: Int { labels.count }
 
+  func contains(_ series: Labels) -> Bool { numbers[series] != nil }
+
   /// The series' number, a new one if it has none.
   mutating func number(of series: Labels) -> Int32 {
     if let number = numbers[series] { return number }
