@@ -9,7 +9,7 @@
 enum Main {
   /// Every benchmark there is, in the order in which they run.
   static let all: [Benchmark] = [
-    ExpositionBenchmark.benchmark, LogBenchmark.benchmark, StoreBenchmark.benchmark,
+    ExpositionBenchmark.benchmark, CSVBenchmark.benchmark, LogBenchmark.benchmark, StoreBenchmark.benchmark,
   ]
 
   static func main() async throws {
