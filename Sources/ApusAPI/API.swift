@@ -71,7 +71,7 @@ package struct API: Sendable {
     registration = RouteRegistration(
       gate: QueryGate(
         QueryGate.Configuration(runningMax: configuration.queriesMax, waitingMax: configuration.queriesWaitingMax),
-        metrics: instruments),
+        instruments: instruments.gate),
       metrics: instruments, clock: clock, timeout: configuration.queryTimeout)
     let makeReader = { @Sendable in
       FleetReader(

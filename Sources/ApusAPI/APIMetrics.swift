@@ -4,9 +4,7 @@ import ApusService
 struct APIMetrics: Sendable {
   let registry: MetricsRegistry
   let inFlight: Gauge
-  let queriesRunning: Gauge
-  let queriesWaiting: Gauge
-  let queriesRefused: Counter
+  let gate: QueryGate.Instruments
   let queriesTimedOut: Counter
   let samplesRead: Counter
 
@@ -14,12 +12,13 @@ struct APIMetrics: Sendable {
     self.registry = registry
     inFlight = registry.gauge(
       "gpu_telemetry_api_requests_in_flight", help: "Requests of the API that are being answered.")
-    queriesRunning = registry.gauge(
-      "gpu_telemetry_api_queries_running", help: "Requests that read the store at this moment.")
-    queriesWaiting = registry.gauge(
-      "gpu_telemetry_api_queries_waiting", help: "Requests that wait for their turn to read the store.")
-    queriesRefused = registry.counter(
-      "gpu_telemetry_api_queries_refused_total", help: "Requests refused because too many were waiting.")
+    gate = QueryGate.Instruments(
+      running: registry.gauge(
+        "gpu_telemetry_api_queries_running", help: "Requests that read the store at this moment."),
+      waiting: registry.gauge(
+        "gpu_telemetry_api_queries_waiting", help: "Requests that wait for their turn to read the store."),
+      refused: registry.counter(
+        "gpu_telemetry_api_queries_refused_total", help: "Requests refused because too many were waiting."))
     queriesTimedOut = registry.counter(
       "gpu_telemetry_api_queries_timed_out_total", help: "Requests given up because they took too long.")
     samplesRead = registry.counter(

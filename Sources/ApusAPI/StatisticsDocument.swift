@@ -57,6 +57,7 @@ package struct StatisticsDocument: Sendable {
     writer.member("samples_out_of_order", statistics.samplesOutOfOrder)
     writer.member("samples_duplicate", statistics.samplesDuplicate)
     writer.member("blocks_quarantined", statistics.blocksQuarantined)
+    writer.member("last_failure", orNull: statistics.lastFailure)
     writer.key("positions")
     writer.beginArray()
     for (partition, position) in positions.sorted(by: {

@@ -4,14 +4,17 @@ import HTTPTypes
 /// The OpenAPI 3.1 document of some routes, made from their declarations and from nothing else.
 package enum OpenAPIDocument {
   /// The document as JSON text, the same for the same routes and version, byte for byte.
-  package static func bytes(of routes: [Route], version: String) -> [UInt8] { tree(of: routes, version: version).indented }
+  package static func bytes(of routes: [Route], version: String) -> [UInt8] {
+    tree(of: routes, version: version).indented
+  }
 
   /// The document as a value.
   package static func tree(of routes: [Route], version: String) -> JSONTree {
     var paths: [JSONTree.Member] = []
     for route in routes where route.isDocumented {
       let operation = JSONTree.Member(route.method.rawValue.lowercased(), operation(route))
-      if let index = paths.firstIndex(where: { $0.name == route.path }), case .object(let members) = paths[index].value {
+      if let index = paths.firstIndex(where: { $0.name == route.path }), case .object(let members) = paths[index].value
+      {
         paths[index].value = .object(members + [operation])
       } else {
         paths.append(.init(route.path, .object([operation])))
@@ -35,10 +38,10 @@ package enum OpenAPIDocument {
       "summary": "Telemetry of a fleet of GPU nodes",
       "description":
         """
-        Every list answers with a bare JSON array; the next page is in the `Link` header. No list has a default time \
-        range. Times are RFC 3339 or seconds since 1970; ranges include both ends. Errors are problem documents \
-        (RFC 9457) whose `parameter` names what is at fault. A parameter that a route does not have is refused.
-        """,
+      Every list answers with a bare JSON array; the next page is in the `Link` header. No list has a default time \
+      range. Times are RFC 3339 or seconds since 1970; ranges include both ends. Errors are problem documents \
+      (RFC 9457) whose `parameter` names what is at fault. A parameter that a route does not have is refused.
+      """,
       "license": ["name": "Apache-2.0", "identifier": "Apache-2.0"],
       "version": .string(version),
     ]

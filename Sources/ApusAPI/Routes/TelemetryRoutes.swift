@@ -112,7 +112,8 @@ struct TelemetryRoutes: Sendable {
       let milliseconds = length.wholeNanoseconds / 1_000_000
       switch (start, end) {
       case (.some, .some):
-        throw .badParameter("window", "window says where a range begins or ends, and start_time and end_time do already")
+        throw .badParameter(
+          "window", "window says where a range begins or ends, and start_time and end_time do already")
       case (.some(let start), nil):
         return TimeRange(start: start, end: Timestamp(milliseconds: start.milliseconds + milliseconds))
       case (nil, let end):

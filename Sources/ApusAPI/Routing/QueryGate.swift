@@ -9,26 +9,33 @@ actor QueryGate {
     var waitingMax = 64
   }
 
+  /// What the gate shows of itself.
+  struct Instruments: Sendable {
+    var running: Gauge
+    var waiting: Gauge
+    var refused: Counter
+  }
+
   private let configuration: Configuration
-  private let metrics: APIMetrics
+  private let instruments: Instruments
   private var running = 0
   private var waiting: [(id: UInt64, continuation: CheckedContinuation<Bool, Never>)] = []
   private var nextID: UInt64 = 0
 
-  init(_ configuration: Configuration, metrics: APIMetrics) {
+  init(_ configuration: Configuration, instruments: Instruments) {
     self.configuration = configuration
-    self.metrics = metrics
+    self.instruments = instruments
   }
 
   /// Waits for a turn. Each return without an error must be followed by one `leave`.
   func enter() async throws {
     if running < configuration.runningMax {
       running += 1
-      metrics.queriesRunning.set(Double(running))
+      instruments.running.set(Double(running))
       return
     }
     guard waiting.count < configuration.waitingMax else {
-      metrics.queriesRefused.add()
+      instruments.refused.add()
       throw Problem.unavailable(
         "\(running) queries run and \(waiting.count) wait, which is the limit; try again in a moment",
         retryAfterSeconds: 1)
@@ -42,7 +49,7 @@ actor QueryGate {
           continuation.resume(returning: false)
         } else {
           waiting.append((id, continuation))
-          metrics.queriesWaiting.set(Double(waiting.count))
+          instruments.waiting.set(Double(waiting.count))
         }
       }
     } onCancel: {
@@ -59,13 +66,13 @@ actor QueryGate {
     } else {
       waiting.removeFirst().continuation.resume(returning: true)
     }
-    metrics.queriesRunning.set(Double(running))
-    metrics.queriesWaiting.set(Double(waiting.count))
+    instruments.running.set(Double(running))
+    instruments.waiting.set(Double(waiting.count))
   }
 
   private func abandon(_ id: UInt64) {
     guard let index = waiting.firstIndex(where: { $0.id == id }) else { return }
     waiting.remove(at: index).continuation.resume(returning: false)
-    metrics.queriesWaiting.set(Double(waiting.count))
+    instruments.waiting.set(Double(waiting.count))
   }
 }

@@ -156,6 +156,7 @@ enum APIFailure {
       Problem(status: 400, title: "Too Many Samples", detail: error.description)
     case .unreachable: .unavailable("the store cannot be reached: \(error)", retryAfterSeconds: 5)
     case .closed: .unavailable("the store is closed, because this process is stopping", retryAfterSeconds: 5)
+    case .headFull: .unavailable(error.description, retryAfterSeconds: 5)
     case .disk, .corrupt, .unsupportedVersion, .invalidConfiguration, .gap, .refused: nil
     }
   }
