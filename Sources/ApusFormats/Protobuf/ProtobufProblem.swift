@@ -16,16 +16,6 @@ package enum ProtobufProblem: Error, Hashable, Sendable {
   case tooDeep(limit: Int)
   /// Remote write 2.0: the first symbol has to be the empty string.
   case firstSymbolNotEmpty
-  /// More of something than one request may hold: what, and how many.
-  case tooMany(RequestBound, limit: Int)
-}
-
-/// What is bounded in one request, whatever its format.
-package enum RequestBound: String, Hashable, Sendable {
-  case series
-  case samples
-  case symbols
-  case labelBytes = "bytes of labels"
 }
 
 extension ProtobufProblem: CustomStringConvertible {
@@ -39,7 +29,6 @@ extension ProtobufProblem: CustomStringConvertible {
     case .packedLength(let field): "packed field \(field) does not hold a whole number of elements"
     case .tooDeep(let limit): "messages are nested more than \(limit) deep"
     case .firstSymbolNotEmpty: "the first symbol is not the empty string"
-    case .tooMany(let what, let limit): "the request has more than \(limit) \(what.rawValue); send it in parts"
     }
   }
 }
