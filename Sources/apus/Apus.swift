@@ -1,2 +1,8 @@
 import ApusCommands
-@main struct Apus { static func main() {} }
+
+@main
+struct Apus {
+  static func main() async {
+    await ApusCommand.runProcess()
+  }
+}

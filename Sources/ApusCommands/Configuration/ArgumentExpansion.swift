@@ -91,3 +91,8 @@ struct ArgumentExpansion: Sendable {
     return nil
   }
 }
+
+extension ArgumentExpansion {
+  /// Adds nothing.
+  init(unchanged arguments: [String]) { self.arguments = arguments }
+}
