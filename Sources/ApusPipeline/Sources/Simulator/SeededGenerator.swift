@@ -29,7 +29,7 @@ package struct SeededGenerator: RandomNumberGenerator, Sendable {
   package mutating func uniform(_ low: Double, _ high: Double) -> Double { low + (high - low) * unit() }
 
   /// Uniform in 0 ..< `bound`. The bias of the multiply-shift is below 2⁻³² for the bounds used here.
-  package mutating func below(_ bound: Int) -> Int { Int((next() >> 32) &* UInt64(bound) >> 32) }
+  package mutating func below(_ bound: Int) -> Int { Int(((next() >> 32) &* UInt64(bound)) >> 32) }
 
   /// Close to the standard normal distribution, within ±3.47: the sum of four uniform 16-bit parts of one draw.
   /// No logarithm or root is taken, so the result is the same on every machine.

@@ -115,7 +115,7 @@ struct SimulatedGPU: Sendable {
 
     func put(_ metric: SimulatedMetric, _ value: Double) { column[metric.rawValue * stride] = value }
     put(.smClock, (clockMHz / 15).rounded() * 15)
-    put(.memoryClock, secondsIdle < 60 ? 2_619 : 1_593)
+    put(.memoryClock, secondsIdle < 150 ? 2_619 : 1_593)
     put(.memoryTemperature, memoryCelsius.rounded())
     put(.gpuTemperature, dieCelsius.rounded())
     put(.powerUsage, (shownPower * 1000).rounded() / 1000)
