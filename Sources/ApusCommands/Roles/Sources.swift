@@ -30,7 +30,7 @@ extension Assembly {
     let instance = options.instanceId ?? "\(Assembly.hostName)-\(getpid())"
     if !options.csv.isEmpty {
       let progress = ReplayProgress()
-      let source = try csvSource(options, progress: progress)
+      let source = labelled(try csvSource(options, progress: progress), options)
       let folder = "streamer/" + (options.instanceId ?? Assembly.folderName(of: source.name))
       let streamer = try streamer(
         options, settings, sources: [source], log: log, instance: instance, outbox: try outbox(folder, disk), spool: nil
@@ -38,7 +38,7 @@ extension Assembly {
       result.append((streamer, progress))
     }
     if let fleet = options.simulate {
-      let source = try simulatorSource(options, fleet)
+      let source = labelled(try simulatorSource(options, fleet), options)
       var outbox: Outbox?
       var spool: (@Sendable (SourcePosition?) async throws(PipelineError) -> Spool)?
       if let path = settings.spool {
@@ -113,6 +113,10 @@ extension Assembly {
     return { position async throws(PipelineError) in
       try await Spool(log: log, position: position, batchBytesMax: 1 << 20, clock: clock)
     }
+  }
+
+  private func labelled(_ source: any Source, _ options: SourceOptions) -> any Source {
+    options.label.isEmpty ? source : LabelledSource(source, labels: options.label.map { ($0.name, $0.value) })
   }
 
   /// A name for a folder, from a source's name, which may hold anything.
