@@ -1,15 +1,21 @@
 import ApusModel
 
 /// Decides which blocks to merge and where to cut what comes out. Pure: lists of blocks in, lists of blocks out.
-struct CompactionPlan: Sendable {
+package struct CompactionPlan: Sendable {
   /// A block's samples belong to one of these spans of time where they are many enough.
-  var partitionMilliseconds: Int64
+  package var partitionMilliseconds: Int64
   /// Fewer samples than this do not deserve a block of their own: neighbouring spans share one.
-  var blockSamplesMin: Int
+  package var blockSamplesMin: Int
   /// A merge takes in no more than this.
-  var mergeSamplesMax: Int
+  package var mergeSamplesMax: Int
   /// The background merges when so many blocks of like size have come together.
-  var fanIn = 4
+  package var fanIn = 4
+
+  package init(partitionMilliseconds: Int64, blockSamplesMin: Int, mergeSamplesMax: Int) {
+    self.partitionMilliseconds = partitionMilliseconds
+    self.blockSamplesMin = blockSamplesMin
+    self.mergeSamplesMax = mergeSamplesMax
+  }
 
   private func partition(_ timestamp: Int64) -> Int64 {
     let quotient = timestamp / partitionMilliseconds
@@ -18,7 +24,7 @@ struct CompactionPlan: Sendable {
 
   /// Where to cut samples into blocks, given how many lie in each partition: spans that follow one another and cover
   /// all of time. Their number is bounded by the number of samples, however wide these are scattered.
-  func spans(_ weights: [Int64: Int]) -> [TimeRange] {
+  package func spans(_ weights: [Int64: Int]) -> [TimeRange] {
     var starts: [Int64] = []
     var gathered = 0
     for (partition, weight) in weights.sorted(by: { $0.key < $1.key }) {
@@ -60,7 +66,7 @@ struct CompactionPlan: Sendable {
   }
 
   /// Blocks that lie over one another, in one partition, or side by side and small.
-  func components(_ blocks: [BlockMeta]) -> [[BlockMeta]] {
+  package func components(_ blocks: [BlockMeta]) -> [[BlockMeta]] {
     var result: [[BlockMeta]] = []
     var maximum = Int64.min
     var lastIsSmall = false
@@ -82,12 +88,10 @@ struct CompactionPlan: Sendable {
   }
 
   /// The next merge when everything that can be merged shall be; nil when nothing is left. `settled` are blocks that
-  /// came out of a merge that left as many as it took.
-  func nextOfAll(_ blocks: [BlockMeta], tombstone: UInt64, settled: Set<UInt64>) -> [BlockMeta]? {
+  /// came out of a merge that had to cut: they are merged again only together with one that did not, or it would not end.
+  package func nextOfAll(_ blocks: [BlockMeta], tombstone: UInt64, settled: Set<UInt64>) -> [BlockMeta]? {
     for component in components(blocks) {
-      if component.count > 1 && !component.allSatisfy({ settled.contains($0.id) }) {
-        if let window = window(component, sized: 2...Int.max) { return window }
-      }
+      if component.count > 1, let window = window(component, settled: settled) { return window }
       if let outdated = component.first(where: { $0.tombstonesApplied < tombstone }) {
         // Alone: a block may always be rewritten without its neighbours.
         return [outdated]
@@ -97,22 +101,21 @@ struct CompactionPlan: Sendable {
   }
 
   /// The next merge that is worth its writing in the background; nil when there is none. `now` in milliseconds.
-  func nextInBackground(_ blocks: [BlockMeta], now: Int64, settled: Set<UInt64>) -> [BlockMeta]? {
+  package func nextInBackground(_ blocks: [BlockMeta], now: Int64, settled: Set<UInt64>) -> [BlockMeta]? {
     for component in components(blocks) where component.count > 1 {
-      if component.allSatisfy({ settled.contains($0.id) }) { continue }
-      if let run = likeSized(component) { return run }
+      if let run = likeSized(component, settled: settled) { return run }
       let maximum = component.reduce(Int64.min) { max($0, $1.maximum) }
       let isPast = maximum < now && partition(maximum) < partition(now)
       let sizes = component.map(\.samples)
       if isPast, let least = sizes.min(), let most = sizes.max(), least >= most / 16 {
-        if let window = window(component, sized: 2...Int.max) { return window }
+        if let window = window(component, settled: settled) { return window }
       }
     }
     return nil
   }
 
   /// A run of at least `fanIn` blocks, one after another by sequence, of which none is much larger than another.
-  private func likeSized(_ component: [BlockMeta]) -> [BlockMeta]? {
+  private func likeSized(_ component: [BlockMeta], settled: Set<UInt64>) -> [BlockMeta]? {
     let ordered = CompactionPlan.bySequence(component)
     var start = 0
     while start + fanIn <= ordered.count {
@@ -127,7 +130,9 @@ struct CompactionPlan: Sendable {
         most = upper
         end += 1
       }
-      if end - start >= fanIn, let run = window(Array(ordered[start..<end]), within: ordered, sized: fanIn...Int.max) {
+      if end - start >= fanIn,
+        let run = window(Array(ordered[start..<end]), within: ordered, countMin: fanIn, settled: settled)
+      {
         return run
       }
       start += 1
@@ -139,9 +144,9 @@ struct CompactionPlan: Sendable {
     blocks.sorted { ($0.sequence, $0.minimum) < ($1.sequence, $1.minimum) }
   }
 
-  private func window(_ component: [BlockMeta], sized: ClosedRange<Int>) -> [BlockMeta]? {
+  private func window(_ component: [BlockMeta], settled: Set<UInt64>) -> [BlockMeta]? {
     let ordered = CompactionPlan.bySequence(component)
-    return window(ordered, within: ordered, sized: sized)
+    return window(ordered, within: ordered, countMin: 2, settled: settled)
   }
 
   /// The longest prefix of `wanted` that fits the bound, else a later run that does.
@@ -149,7 +154,7 @@ struct CompactionPlan: Sendable {
   /// What comes out takes the highest sequence that went in, so a run must be one of consecutive sequences, and must not
   /// leave out a block that shares the sequence of its first or last one.
   private func window(
-    _ wanted: [BlockMeta], within ordered: [BlockMeta], sized: ClosedRange<Int>
+    _ wanted: [BlockMeta], within ordered: [BlockMeta], countMin: Int, settled: Set<UInt64>
   ) -> [BlockMeta]? {
     for start in wanted.indices {
       var run: [BlockMeta] = []
@@ -159,11 +164,12 @@ struct CompactionPlan: Sendable {
         samples += block.samples
         run.append(block)
       }
-      guard run.count >= sized.lowerBound else { continue }
+      guard run.count >= countMin else { continue }
       let low = run[0].sequence
       let high = run[run.count - 1].sequence
       let closed = ordered.filter { $0.sequence >= low && $0.sequence <= high }
-      if closed.reduce(0, { $0 + $1.samples }) <= mergeSamplesMax { return closed }
+      if closed.reduce(0, { $0 + $1.samples }) > mergeSamplesMax { continue }
+      if closed.contains(where: { !settled.contains($0.id) }) { return closed }
     }
     return nil
   }

@@ -3,20 +3,20 @@ import ApusModel
 
 /// The list of what belongs to the store, replaced as a whole: the blocks and, together with them, how far the log is
 /// covered by them (docs/format/store.md, "Manifest").
-struct Manifest: Hashable, Sendable {
+package struct Manifest: Hashable, Sendable {
   static let name = "MANIFEST"
   static let magic: UInt64 = 0x314e_414d_5355_5041  // "APUSMAN1"
   static let version: UInt32 = 1
   /// A manifest is small; anything above this is not one.
   static let bytesMax = 1 << 30
 
-  var blocks: [BlockMeta] = []
-  var durable: [LogPartition: Int64] = [:]
-  var tombstones: [Tombstone] = []
-  var descriptors: [String: MetricDescriptor] = [:]
-  var nextBlock: UInt64 = 1
-  var nextSequence: UInt64 = 1
-  var nextTombstone: UInt64 = 1
+  package var blocks: [BlockMeta] = []
+  package var durable: [LogPartition: Int64] = [:]
+  package var tombstones: [Tombstone] = []
+  package var descriptors: [String: MetricDescriptor] = [:]
+  package var nextBlock: UInt64 = 1
+  package var nextSequence: UInt64 = 1
+  package var nextTombstone: UInt64 = 1
 
   /// Forgets the tombstones that every block has applied.
   mutating func dropAppliedTombstones() {
@@ -27,7 +27,8 @@ struct Manifest: Hashable, Sendable {
     tombstones.removeAll { $0.id <= least }
   }
 
-  func encoded() -> [UInt8] {
+  /// The file's content.
+  package func encoded() -> [UInt8] {
     var writer = ByteWriter()
     writer.write(Manifest.magic)
     writer.write(Manifest.version)
@@ -62,10 +63,11 @@ struct Manifest: Hashable, Sendable {
     return writer.bytes
   }
 
-  init() {}
+  /// The manifest of an empty store.
+  package init() {}
 
   /// Reads a manifest; `path` names it in errors.
-  init(_ bytes: [UInt8], path: String) throws(StoreError) {
+  package init(_ bytes: [UInt8], path: String) throws(StoreError) {
     var found = Manifest()
     let problem: StoreError? = bytes.withUnsafeBytes { raw in
       var reader = ByteReader(raw)
@@ -138,16 +140,16 @@ struct Manifest: Hashable, Sendable {
 /// A delete first seals the head, and is written in the manifest that lists the sealed block and the log positions it
 /// covers. So everything that the log held before it is in blocks that it hides, and everything that is replayed or
 /// comes later is in blocks that count it as applied.
-struct Tombstone: Hashable, Sendable {
-  var id: UInt64
-  var matchers: [Matcher]
-  var range: TimeRange
+package struct Tombstone: Hashable, Sendable {
+  package var id: UInt64
+  package var matchers: [Matcher]
+  package var range: TimeRange
 
   private static let equal: UInt8 = 0
   private static let notEqual: UInt8 = 1
   private static let oneOf: UInt8 = 2
 
-  init(id: UInt64, matchers: [Matcher], range: TimeRange) {
+  package init(id: UInt64, matchers: [Matcher], range: TimeRange) {
     self.id = id
     self.matchers = matchers
     self.range = range

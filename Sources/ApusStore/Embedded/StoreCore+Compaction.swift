@@ -89,7 +89,7 @@ extension StoreCore {
     if !done {
       // Retention or quarantine took an input away meanwhile; what was written is of no use.
       for meta in metas { try? disk.remove(path(meta.id)) }
-    } else if metas.count >= blocks.count {
+    } else if metas.count > 1 {
       settled.withLock { $0.formUnion(metas.map(\.id)) }
     }
   }

@@ -47,7 +47,7 @@ final class StoreCore: Sendable {
   let sealing = Mutex<Void>(())
   let manifest: Mutex<Files>
   let state: Mutex<State>
-  /// Blocks that a merge could not reduce; forgotten when the program ends.
+  /// Blocks that came out of a merge that had to cut (see `CompactionPlan`); forgotten when the program ends.
   let settled = Mutex<Set<UInt64>>([])
   /// Long merges look at this between groups.
   let isStopping = Atomic<Bool>(false)

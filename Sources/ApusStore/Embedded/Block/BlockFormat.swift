@@ -17,21 +17,38 @@ enum BlockFormat {
 }
 
 /// What the manifest says of a block.
-struct BlockMeta: Hashable, Sendable {
+package struct BlockMeta: Hashable, Sendable {
   /// The number in the file's name; never used twice.
-  var id: UInt64
+  package var id: UInt64
   /// Which seal its newest samples came from: of two blocks with a sample at one instant the higher one wins.
-  var sequence: UInt64
-  var minimum: Int64
-  var maximum: Int64
-  var samples: Int
-  var series: Int
+  package var sequence: UInt64
+  /// Its oldest and newest instant.
+  package var minimum: Int64
+  package var maximum: Int64
+  package var samples: Int
+  package var series: Int
   /// The file's length and what its parts take.
-  var bytes: Int64
-  var valueBytes: Int64
-  var timestampBytes: Int64
+  package var bytes: Int64
+  package var valueBytes: Int64
+  package var timestampBytes: Int64
   /// Tombstones up to this number have been applied to it, or do not concern it.
-  var tombstonesApplied: UInt64
+  package var tombstonesApplied: UInt64
+
+  package init(
+    id: UInt64, sequence: UInt64, minimum: Int64, maximum: Int64, samples: Int, series: Int, bytes: Int64,
+    valueBytes: Int64, timestampBytes: Int64, tombstonesApplied: UInt64
+  ) {
+    self.id = id
+    self.sequence = sequence
+    self.minimum = minimum
+    self.maximum = maximum
+    self.samples = samples
+    self.series = series
+    self.bytes = bytes
+    self.valueBytes = valueBytes
+    self.timestampBytes = timestampBytes
+    self.tombstonesApplied = tombstonesApplied
+  }
 
   var range: TimeRange {
     TimeRange(start: Timestamp(milliseconds: minimum), end: Timestamp(milliseconds: maximum))

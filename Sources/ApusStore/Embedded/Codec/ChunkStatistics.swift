@@ -19,7 +19,7 @@ package struct ChunkStatistics: Hashable, Sendable {
   package init() {}
 
   /// Computed from the values themselves. Cost: one pass.
-  init(of values: UnsafePointer<Double>, count: Int) {
+  package init(of values: UnsafePointer<Double>, count: Int) {
     var summation = CompensatedSum()
     for index in 0..<count {
       let value = values[index]

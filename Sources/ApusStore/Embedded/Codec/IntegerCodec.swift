@@ -17,12 +17,13 @@ enum MiniBlock {
 ///
 /// Invariant (unsafe memory): the three scratch buffers are owned by this value and have `MiniBlock.size` elements;
 /// a mini-block never has more.
-struct IntegerEncoder: ~Copyable {
+package struct IntegerEncoder: ~Copyable {
   private let first: UnsafeMutablePointer<Int64>
   private let second: UnsafeMutablePointer<Int64>
   private let unsigned: UnsafeMutablePointer<UInt64>
 
-  init() {
+  /// An encoder with scratch memory of its own.
+  package init() {
     first = .allocate(capacity: MiniBlock.size)
     second = .allocate(capacity: MiniBlock.size)
     unsigned = .allocate(capacity: MiniBlock.size)
@@ -39,7 +40,7 @@ struct IntegerEncoder: ~Copyable {
 
   /// Appends `count` integers to `out`.
   /// - Precondition: at least one.
-  func encode(_ values: UnsafePointer<Int64>, count: Int, to out: inout OutputBuffer) {
+  package func encode(_ values: UnsafePointer<Int64>, count: Int, to out: inout OutputBuffer) {
     out.putZigzag(values[0])
     var previousDelta: Int64 = 0
     var start = 1
@@ -179,7 +180,7 @@ extension ByteReader {
   /// Reads `count` integers that `IntegerEncoder.encode` wrote.
   ///
   /// Invariant (unsafe memory): `target` has room for `count` integers; the callers allocate by the same count.
-  mutating func readIntegers(into target: UnsafeMutablePointer<Int64>, count: Int) throws(ByteReaderError) {
+  package mutating func readIntegers(into target: UnsafeMutablePointer<Int64>, count: Int) throws(ByteReaderError) {
     guard count > 0 else { return }
     target[0] = try readZigzag()
     var delta: Int64 = 0

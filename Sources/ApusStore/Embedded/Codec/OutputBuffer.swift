@@ -4,22 +4,24 @@
 ///
 /// Invariant (unsafe memory): `base` is owned by this value alone, has `capacity` bytes, and the first `count` of them
 /// are initialised; every write is preceded by `reserve` for at least as many bytes.
-struct OutputBuffer: ~Copyable {
+package struct OutputBuffer: ~Copyable {
   private(set) var base: UnsafeMutableRawPointer
   private(set) var count = 0
   private var capacity: Int
 
-  init(capacity: Int = 4096) {
+  /// Empty, with room for so many bytes.
+  package init(capacity: Int = 4096) {
     self.capacity = max(64, capacity)
     base = .allocate(byteCount: self.capacity, alignment: 16)
   }
 
   deinit { base.deallocate() }
 
-  var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
+  /// What has been written; valid until the next write.
+  package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
 
   /// Forgets what is behind the first `length` bytes.
-  mutating func truncate(to length: Int = 0) {
+  package mutating func truncate(to length: Int = 0) {
     precondition(length <= count, "truncating \(count) bytes to \(length)")
     count = length
   }

@@ -5,11 +5,11 @@ import ApusModel
 ///
 /// Every double comes back bit for bit: NaN with its payload, -0.0, infinities and the stale marker included.
 /// A chunk without any sample is no bytes at all.
-enum ValueChunk {
+package enum ValueChunk {
   /// The most rows a chunk may have. Sums of scaled integers stay within 64 bits below this.
-  static let rowsMax = 1024
+  package static let rowsMax = 1024
 
-  enum Kind: UInt8 {
+  package enum Kind: UInt8, CaseIterable {
     /// All values have the same bits.
     case constant = 0
     /// Few runs of equal values.
@@ -21,7 +21,8 @@ enum ValueChunk {
     case raw = 4
   }
 
-  static let kindMask: UInt8 = 0x07
+  /// The bits of a chunk's first byte that are its kind.
+  package static let kindMask: UInt8 = 0x07
   static let gapsFlag: UInt8 = 0x08
   static let nanFlag: UInt8 = 0x10
   static let staleFlag: UInt8 = 0x20

@@ -3,12 +3,12 @@ import ApusModel
 
 /// Decodes value chunks and reads their statistics. What comes in is checked against its end at every step: bytes that no
 /// encoder wrote give an error, never an access outside of them.
-enum ValueDecoder {
+package enum ValueDecoder {
   /// Decodes a chunk of `rows` rows into `values` and `presence` (a byte a row). Returns whether all rows have a sample;
   /// where they do, `presence` is left alone. Absent rows get the value 0.
   ///
   /// Invariant (unsafe memory): `values` and `presence` have room for `rows` elements, at most `ValueChunk.rowsMax`.
-  static func decode(
+  package static func decode(
     _ bytes: UnsafeRawBufferPointer, rows: Int, into values: UnsafeMutablePointer<Double>,
     presence: UnsafeMutablePointer<UInt8>
   ) throws(ByteReaderError) -> Bool {
@@ -52,7 +52,7 @@ enum ValueDecoder {
   /// Which rows have a sample, without decoding the values. Returns whether all have.
   ///
   /// Invariant (unsafe memory): `presence` has room for `rows` bytes.
-  static func presence(
+  package static func presence(
     _ bytes: UnsafeRawBufferPointer, rows: Int, into presence: UnsafeMutablePointer<UInt8>
   ) throws(ByteReaderError) -> Bool {
     if bytes.isEmpty {
@@ -66,7 +66,8 @@ enum ValueDecoder {
   }
 
   /// Reads or derives the statistics of a chunk; of constant, run-length and decimal chunks without touching values.
-  static func statistics(_ bytes: UnsafeRawBufferPointer, rows: Int) throws(ByteReaderError) -> ChunkStatistics {
+  package static func statistics(_ bytes: UnsafeRawBufferPointer, rows: Int) throws(ByteReaderError) -> ChunkStatistics
+  {
     var result = ChunkStatistics()
     if bytes.isEmpty { return result }
     var reader = ByteReader(bytes)

@@ -5,13 +5,14 @@ import ApusModel
 ///
 /// Invariant (unsafe memory): the scratch buffers are owned by this value and have `ValueChunk.rowsMax` elements, and no
 /// chunk has more rows (checked on entry).
-struct ValueEncoder: ~Copyable {
+package struct ValueEncoder: ~Copyable {
   private let integers: UnsafeMutablePointer<Int64>
   private let dense: UnsafeMutablePointer<Double>
   private let exceptions: UnsafeMutablePointer<Int32>
   private var integerEncoder = IntegerEncoder()
 
-  init() {
+  /// An encoder with scratch memory of its own.
+  package init() {
     integers = .allocate(capacity: ValueChunk.rowsMax)
     dense = .allocate(capacity: ValueChunk.rowsMax)
     exceptions = .allocate(capacity: ValueChunk.rowsMax)
@@ -27,7 +28,7 @@ struct ValueEncoder: ~Copyable {
   }
 
   /// Appends one chunk. `presence` has a byte a row, 0 where there is no sample; nil when all rows have one.
-  mutating func encode(
+  package mutating func encode(
     _ values: UnsafePointer<Double>, presence: UnsafePointer<UInt8>?, rows: Int, to out: inout OutputBuffer
   ) {
     precondition(rows > 0 && rows <= ValueChunk.rowsMax, "a chunk of \(rows) rows")

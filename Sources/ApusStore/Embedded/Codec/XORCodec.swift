@@ -5,9 +5,9 @@ import ApusIO
 ///
 /// The first value is whole. Then, bit by bit: `0` for no difference; `10` and the middle bits, where these fit in the
 /// last window; `11`, five bits of leading zeros, six bits of the middle's length less one, and the middle bits.
-enum XORCodec {
+package enum XORCodec {
   /// Invariant (unsafe memory): `values` has `count` elements, at least one.
-  static func encode(_ values: UnsafePointer<Double>, count: Int, to out: inout OutputBuffer) {
+  package static func encode(_ values: UnsafePointer<Double>, count: Int, to out: inout OutputBuffer) {
     var bits = BitSink()
     var previous = values[0].bitPattern
     out.put(word: previous)
@@ -38,7 +38,7 @@ enum XORCodec {
   }
 
   /// Invariant (unsafe memory): `target` has room for `count` values, at least one.
-  static func decode(
+  package static func decode(
     _ reader: inout ByteReader, count: Int, into target: UnsafeMutablePointer<Double>
   ) throws(ByteReaderError) {
     var previous = try reader.read(UInt64.self)
