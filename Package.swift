@@ -116,7 +116,8 @@ let package = Package(
     .testTarget(name: "ApusIOTests", dependencies: ["ApusIO", "ApusTestKit"], swiftSettings: common),
     .testTarget(name: "ApusFormatsTests", dependencies: ["ApusFormats", "ApusTestKit"], swiftSettings: common),
     .testTarget(name: "ApusBrokerTests", dependencies: ["ApusBroker", "ApusTestKit"], swiftSettings: common),
-    .testTarget(name: "ApusStoreTests", dependencies: ["ApusStore", "ApusTestKit"], swiftSettings: common),
+    .testTarget(
+      name: "ApusStoreTests", dependencies: ["ApusStore", "ApusTestKit"], exclude: ["Fixtures"], swiftSettings: common),
     .testTarget(name: "ApusServiceTests", dependencies: ["ApusService", "ApusTestKit"], swiftSettings: common),
     .testTarget(name: "ApusPipelineTests", dependencies: ["ApusPipeline", "ApusTestKit"], swiftSettings: common),
     .testTarget(name: "ApusDoorsTests", dependencies: ["ApusDoors", "ApusTestKit"], swiftSettings: common),
