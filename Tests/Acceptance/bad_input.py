@@ -83,7 +83,7 @@ def hostile_clients(bench):
         ("a topic that cannot be", frame(b"{\"type\": \"publish\", \"topic\": \"a/b\", \"message\": {\"value\": \"x\"}}"),
          b"invalid_topic_name"),
         ("a message without value", frame(b"{\"type\": \"publish\", \"topic\": \"a\", \"message\": {}}"), b"invalid_request"),
-        ("a topic that is not there", frame(b"{\"type\": \"subscribe\", \"topic\": \"nowhere\", \"from\": \"earliest\"}"),
+        ("a topic that is not there", frame(b"{\"type\": \"subscribe\", \"topic\": \"nowhere\", \"from\": \"earliest\", \"credit_bytes\": 1}"),
          b"unknown_topic"),
         ("deep nesting", frame(b"{\"type\":" + b"[" * 5000 + b"}"), b"invalid_"),
     ]
