@@ -78,16 +78,22 @@ final class ClientConnection: Sendable {
     channel.writeAndFlush(ByteBuffer(bytes: build(numbers)), promise: nil)
   }
 
-  /// One request and its answer.
+  /// One request and its answer. A cancelled task is let go at once, whatever the server does with its request.
   func request(
     extraWait: Duration = .zero, _ build: @escaping @Sendable (Int64) -> [UInt8]
   ) async throws(LogError) -> (answer: Answer, payload: ByteBuffer) {
-    let result = await withCheckedContinuation { (continuation: CheckedContinuation<AnswerResult, Never>) in
-      Task {
-        await send(count: 1, bytes: 0, extraWait: extraWait, build: { build($0[0]) }) { _, result in
-          continuation.resume(returning: result)
+    let waiter = AnswerWaiter()
+    let result = await withTaskCancellationHandler {
+      await withCheckedContinuation { (continuation: CheckedContinuation<AnswerResult, Never>) in
+        waiter.begin(continuation)
+        Task {
+          await send(count: 1, bytes: 0, extraWait: extraWait, build: { build($0[0]) }) { _, result in
+            waiter.resolve(result)
+          }
         }
       }
+    } onCancel: {
+      waiter.resolve(.failure(.unreachable("the call was cancelled before the broker answered")))
     }
     let (answer, payload) = try result.get()
     if let error = answer.error { throw error.logError }
@@ -267,5 +273,45 @@ final class ClientConnection: Sendable {
       writer.frame("ping", id: number)
       channel.writeAndFlush(ByteBuffer(bytes: writer.take()), promise: nil)
     }
+  }
+}
+
+/// Lets one task wait for one answer, or for its cancellation, whichever is first.
+private final class AnswerWaiter: Sendable {
+  private enum State {
+    case new
+    case waiting(CheckedContinuation<AnswerResult, Never>)
+    case resolved(AnswerResult)
+    case done
+  }
+
+  private let state = Mutex(State.new)
+
+  func begin(_ continuation: CheckedContinuation<AnswerResult, Never>) {
+    let known = state.withLock { state -> AnswerResult? in
+      if case .resolved(let result) = state {
+        state = .done
+        return result
+      }
+      state = .waiting(continuation)
+      return nil
+    }
+    if let known { continuation.resume(returning: known) }
+  }
+
+  /// Only the first result counts.
+  func resolve(_ result: AnswerResult) {
+    let continuation = state.withLock { state -> CheckedContinuation<AnswerResult, Never>? in
+      switch state {
+      case .new:
+        state = .resolved(result)
+        return nil
+      case .waiting(let continuation):
+        state = .done
+        return continuation
+      case .resolved, .done: return nil
+      }
+    }
+    continuation?.resume(returning: result)
   }
 }

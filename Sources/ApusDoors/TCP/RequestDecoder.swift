@@ -83,7 +83,7 @@ struct RequestDecoder {
         throw .invalidRequest("format", "is neither \"messages\" nor \"batches\"")
       }
       request.format = format
-    case "offset": request.offset = try integer("offset", 0...Int64.max, &scanner)
+    case "offset": request.offset = try integer("offset", Int64.min...Int64.max, &scanner)
     case "max_bytes": request.maxBytes = try integer("max_bytes", 1...Int64(Int32.max), &scanner)
     case "wait_ms": request.waitMilliseconds = try integer("wait_ms", 0...3_600_000, &scanner)
     case "partitions": request.configuration.partitions = Int32(try integer("partitions", 1...100_000, &scanner))
@@ -162,7 +162,7 @@ struct RequestDecoder {
 
   private func startPosition(_ scanner: inout JSONScanner) throws(DoorError) -> StartPosition {
     switch try kind(&scanner) {
-    case .number: return .offset(try integer("from", 0...Int64.max, &scanner))
+    case .number: return .offset(try integer("from", Int64.min...Int64.max, &scanner))
     case .object:
       try json({ scanner throws(JSONError) in try scanner.beginObject() }, &scanner)
       var result: StartPosition?

@@ -106,11 +106,22 @@ package struct TCPDoor: Service {
     connections.closeAll()
   }
 
+  /// TCP_NOTSENT_LOWAT: the kernel keeps no more unsent bytes than this for a connection, where it would else take
+  /// megabytes for each reader that stands still. Its number, since not every C library's header has the name.
+  private static let notSentLowWater: NIOBSDSocket.Option = {
+    #if os(Linux)
+      NIOBSDSocket.Option(rawValue: 25)
+    #else
+      NIOBSDSocket.Option(rawValue: 0x201)
+    #endif
+  }()
+
   private func bootstrap() -> ServerBootstrap {
     ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 1024)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.tcpOption(TCPDoor.notSentLowWater), value: configuration.outboundBytesMax.bytes)
       .childChannelOption(.allowRemoteHalfClosure, value: true)
       .childChannelOption(
         .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 16_384, maximum: 262_144)
