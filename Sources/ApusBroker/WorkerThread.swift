@@ -8,6 +8,7 @@
 enum WorkerThread {
   /// Starts a thread that runs `body` to its end.
   static func start(_ body: @escaping @Sendable () -> Void) {
+    // Invariant: retained once here and released once, by the thread that it is handed to.
     let box = Unmanaged.passRetained(Box(body: body))
     #if canImport(Darwin)
       var thread: pthread_t?

@@ -94,6 +94,7 @@ final class WorkerPool: Sendable {
     }
 
     func startThread() {
+      // Invariant: retained once here and released once, by the thread that it is handed to.
       let held = Unmanaged.passRetained(self).toOpaque()
       #if canImport(Darwin)
         var thread: pthread_t?
