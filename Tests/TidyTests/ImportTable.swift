@@ -16,8 +16,8 @@ enum ImportTable {
     "Synchronization",
   ]
 
-  /// The C library by its names on the platforms.
-  static let platform: Set<String> = ["Glibc", "Darwin", "Musl"]
+  /// The C library by its names on the platforms, and the threads of the system.
+  static let platform: Set<String> = ["Glibc", "Darwin", "Musl", "Dispatch"]
 
   static let foundation: Set<String> = ["Foundation", "FoundationEssentials", "FoundationNetworking"]
 

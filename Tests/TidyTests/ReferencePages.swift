@@ -66,7 +66,7 @@ enum ReferencePages {
     var isOpen = false
     var custom: String?
     for (index, code) in source.code.enumerated() {
-      if code.contains("@Option") || code.contains("@Flag") {
+      if code.contains("@Option(") || code.contains("@Flag") {
         isOpen = true
         custom = nil
       }
