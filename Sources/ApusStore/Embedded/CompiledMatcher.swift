@@ -1,5 +1,27 @@
 import ApusModel
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+extension Labels {
+  /// The order of `<`, many bytes at a time.
+  func precedes(_ other: Labels) -> Bool {
+    bytes.withUnsafeBytes { left in
+      other.bytes.withUnsafeBytes { right in
+        let shared = min(left.count, right.count)
+        guard shared > 0, let first = left.baseAddress, let second = right.baseAddress else {
+          return left.count < right.count
+        }
+        let order = memcmp(first, second, shared)
+        return order != 0 ? order < 0 : left.count < right.count
+      }
+    }
+  }
+}
+
 /// A matcher whose strings have been turned into bytes once, for comparing with label sets.
 struct CompiledMatcher: Sendable {
   let label: [UInt8]

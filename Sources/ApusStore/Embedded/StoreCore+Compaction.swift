@@ -51,6 +51,7 @@ extension StoreCore {
     var widths: [Int] = []
     for block in blocks {
       let concerned = tombstones.filter { $0.id > block.meta.tombstonesApplied }
+      input.table.beginSource()
       for group in block.groups.indices {
         let track = UInt32(input.tracks.count)
         input.tracks.append(
@@ -59,7 +60,7 @@ extension StoreCore {
         let rows = Array(0..<block.groups[group].series)
         for (row, labels) in try block.labels(group: group, rows: rows).enumerated() {
           let place = SeriesPlace(track: track, row: UInt32(row))
-          input.table.add(labels, place)
+          input.table.add(labels, [place])
           StoreCore.mask(&input.masks, labels, place, concerned)
         }
       }

@@ -34,16 +34,18 @@ extension StoreCore {
         let matched = head.index.match(compiled)
         part.series.reserveCapacity(matched.count)
         for number in matched {
-          var places: [SeriesPlace] = []
-          head.index.forEachPlace(number) { place in
+          var places = head.index.places(number)
+          for index in places.indices {
+            let place = places[index]
             var track = trackOfLane[place.track]
             if track == nil {
               track = UInt32(part.tracks.count)
               trackOfLane[place.track] = track
               part.tracks.append(Track(strips: head.lanes[Int(place.track)].snapshot(range)))
             }
-            places.append(SeriesPlace(track: track ?? 0, row: place.row))
+            places[index].track = track ?? 0
           }
+          if places.count > 1 { places.sort { $0.track < $1.track } }
           part.series.append((head.index.labels[Int(number)], places))
         }
         parts.append(part)
@@ -56,10 +58,9 @@ extension StoreCore {
     for part in parts {
       let base = UInt32(found.tracks.count)
       found.tracks += part.tracks
+      found.table.beginSource()
       for (labels, places) in part.series {
-        for place in places.sorted(by: { $0.track < $1.track }) {
-          found.table.add(labels, SeriesPlace(track: base + place.track, row: place.row))
-        }
+        found.table.add(labels, places.map { SeriesPlace(track: base + $0.track, row: $0.row) })
       }
     }
     return found
@@ -70,6 +71,7 @@ extension StoreCore {
     to found: inout Found
   ) throws(StoreError) {
     let concerned = tombstones.filter { $0.id > block.meta.tombstonesApplied && $0.range.overlaps(range) }
+    found.table.beginSource()
     for (group, rows) in try block.match(matchers) {
       let strips = block.groups[group].stripes.indices.map { Strip(block, group: group, stripe: $0) }
         .filter { $0.overlaps(range) }
@@ -78,7 +80,7 @@ extension StoreCore {
       found.tracks.append(Track(strips: strips))
       for (labels, row) in zip(try block.labels(group: group, rows: rows), rows) {
         let place = SeriesPlace(track: track, row: UInt32(row))
-        found.table.add(labels, place)
+        found.table.add(labels, [place])
         StoreCore.mask(&found.masks, labels, place, concerned)
       }
     }
@@ -182,8 +184,9 @@ extension StoreCore {
     }
 
     consuming func finish() -> [SeriesColumn] {
-      columns.sort { $0.labels < $1.labels }
-      return columns
+      // Numbers are sorted and not columns, which would be retained and released at every step.
+      let order = columns.indices.sorted { columns[$0].labels.precedes(columns[$1].labels) }
+      return order.map { columns[$0] }
     }
   }
 

@@ -102,8 +102,9 @@ extension StoreCore {
         input.tracks.append(Track(strips: lane.snapshot(.all)))
         widths.append(lane.width)
       }
+      input.table.beginSource()
       for (number, labels) in head.index.labels.enumerated() {
-        head.index.forEachPlace(UInt32(number)) { input.table.add(labels, $0) }
+        input.table.add(labels, head.index.places(UInt32(number)))
       }
     }
     return try write(

@@ -119,15 +119,14 @@ struct LabelColumns {
 
 /// Numbers strings in order of appearance while a block is written; sorted at its end.
 struct SymbolCollector {
-  private var numbers: [ArraySlice<UInt8>: Int] = [[]: 0]
+  private var numbers: [ByteKey: Int] = [ByteKey([]): 0]
   private(set) var symbols: [ArraySlice<UInt8>] = [[]]
 
   mutating func number(_ bytes: ArraySlice<UInt8>) -> Int {
-    if let known = numbers[bytes] { return known }
-    // A copy of its own: a slice would keep the whole label set alive.
-    let copy = Array(bytes)[...]
-    numbers[copy] = symbols.count
-    symbols.append(copy)
+    if let known = numbers[ByteKey(bytes)] { return known }
+    let key = ByteKey(bytes).owned
+    numbers[key] = symbols.count
+    symbols.append(key.bytes)
     return symbols.count - 1
   }
 

@@ -9,7 +9,7 @@ struct HeadIndex {
   private var firstPlace: [SeriesPlace] = []
   private var morePlaces: [UInt32: [SeriesPlace]] = [:]
   /// By label name and value, the numbers of the series that have it, ascending.
-  private var postings: [ArraySlice<UInt8>: [ArraySlice<UInt8>: [UInt32]]] = [:]
+  private var postings: [ByteKey: [ByteKey: [UInt32]]] = [:]
   /// An estimate of what all of this takes in memory.
   private(set) var bytes = 0
 
@@ -24,11 +24,9 @@ struct HeadIndex {
     numbers[series] = number
     firstPlace.append(place)
     series.forEach { name, value in
-      if postings[name]?[value] != nil {
-        postings[name]![value]!.append(number)
-      } else {
-        // Copies of their own: slices would keep this label set alive for all others.
-        postings[Array(name)[...], default: [:]][Array(value)[...]] = [number]
+      let isNew = postings[ByteKey(name)]?.append(number, to: ByteKey(value)) ?? true
+      if isNew {
+        postings[ByteKey(name).owned, default: [:]][ByteKey(value).owned] = [number]
         bytes += 128 + name.count + value.count
       }
       bytes += 4
@@ -42,10 +40,11 @@ struct HeadIndex {
     bytes += 24
   }
 
-  /// Calls `body` with each place of a series, in ascending order of their tracks.
-  @inline(__always) func forEachPlace(_ series: UInt32, _ body: (SeriesPlace) -> Void) {
-    body(firstPlace[Int(series)])
-    if !morePlaces.isEmpty, let more = morePlaces[series] { more.forEach(body) }
+  /// The places of a series, in ascending order of their tracks.
+  func places(_ series: UInt32) -> [SeriesPlace] {
+    let first = firstPlace[Int(series)]
+    if !morePlaces.isEmpty, let more = morePlaces[series] { return [first] + more }
+    return [first]
   }
 
   /// The numbers of the series that meet every matcher, ascending.
@@ -59,12 +58,12 @@ struct HeadIndex {
     var kept = result ?? Array(0..<UInt32(labels.count))
     for matcher in matchers where matcher.matchesAbsent {
       // Those that have the label with a value that does not meet the condition are taken out.
-      guard let values = postings[matcher.label[...]] else { continue }
+      guard let values = postings[ByteKey(matcher.label)] else { continue }
       var refused: Set<UInt32> = []
       if matcher.isNegated {
-        for value in matcher.values { refused.formUnion(values[value[...]] ?? []) }
+        for value in matcher.values { refused.formUnion(values[ByteKey(value)] ?? []) }
       } else {
-        for (value, members) in values where !matcher.matches(Array(value)) { refused.formUnion(members) }
+        for (value, members) in values where !matcher.matches(Array(value.bytes)) { refused.formUnion(members) }
       }
       if !refused.isEmpty { kept.removeAll { refused.contains($0) } }
     }
@@ -73,13 +72,13 @@ struct HeadIndex {
 
   /// The series that have the label with a value that meets the condition, ascending.
   private func series(_ matcher: CompiledMatcher) -> [UInt32] {
-    guard let values = postings[matcher.label[...]] else { return [] }
+    guard let values = postings[ByteKey(matcher.label)] else { return [] }
     var lists: [[UInt32]] = []
     if matcher.isNegated {
-      for (value, members) in values where matcher.matches(Array(value)) { lists.append(members) }
+      for (value, members) in values where matcher.matches(Array(value.bytes)) { lists.append(members) }
     } else {
       for value in matcher.values {
-        if let members = values[value[...]] { lists.append(members) }
+        if let members = values[ByteKey(value)] { lists.append(members) }
       }
     }
     if lists.count < 2 { return lists.first ?? [] }
@@ -95,5 +94,14 @@ struct HeadIndex {
       if right[index] == number { result.append(number) }
     }
     return result
+  }
+}
+
+extension [ByteKey: [UInt32]] {
+  /// Appends to the list of a key that is there; true when it is not.
+  fileprivate mutating func append(_ number: UInt32, to key: ByteKey) -> Bool {
+    guard let place = index(forKey: key) else { return true }
+    values[place].append(number)
+    return false
   }
 }

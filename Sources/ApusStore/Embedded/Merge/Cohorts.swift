@@ -13,21 +13,34 @@ struct SeriesTable {
   private(set) var labels: [Labels] = []
   private(set) var places: [[SeriesPlace]] = []
   private var index: [Labels: Int] = [:]
+  /// How many of the series are in `index`. Within one source no series comes twice, so a table of one source needs
+  /// none, and hashing all label sets is spared.
+  private var indexed = 0
+  private var sources = 0
 
   mutating func reserve(_ count: Int) {
     labels.reserveCapacity(count)
     places.reserveCapacity(count)
-    index.reserveCapacity(count)
   }
 
-  /// Adds a place of a series. Places of one series come in ascending order of their tracks.
-  mutating func add(_ series: Labels, _ place: SeriesPlace) {
-    if let known = index[series] {
-      places[known].append(place)
+  /// What is added from here on is from another block or head.
+  mutating func beginSource() {
+    sources += 1
+    if sources < 2 { return }
+    index.reserveCapacity(labels.count)
+    while indexed < labels.count {
+      index[labels[indexed]] = indexed
+      indexed += 1
+    }
+  }
+
+  /// Adds a series of the source with its places there, in ascending order of their tracks.
+  mutating func add(_ series: Labels, _ found: [SeriesPlace]) {
+    if sources > 1, let known = index[series] {
+      places[known] += found
     } else {
-      index[series] = labels.count
       labels.append(series)
-      places.append([place])
+      places.append(found)
     }
   }
 
