@@ -90,7 +90,9 @@ import Testing
         let power = Self.column(rounds, node: "node-\(node)", gpu: gpu, .powerUsage, gpus: 8).compactMap { $0 }
         let heat = Self.column(rounds, node: "node-\(node)", gpu: gpu, .gpuTemperature, gpus: 8).compactMap { $0 }
         for index in 20..<power.count - 30 {
-          guard power[(index - 20)..<index].allSatisfy({ $0 < 120 }), power[(index + 1)...(index + 20)].allSatisfy({ $0 > 400 }) else { continue }
+          guard power[(index - 20)..<index].allSatisfy({ $0 < 120 }),
+            power[(index + 1)...(index + 20)].allSatisfy({ $0 > 400 })
+          else { continue }
           jumps += 1
           // A step of more than 280 W heats by more than 10 degrees in the end, but not within the first scrape.
           #expect(heat[index + 20] - heat[index - 1] > 10)

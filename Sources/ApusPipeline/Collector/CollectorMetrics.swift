@@ -32,7 +32,8 @@ package struct CollectorMetrics: Sendable {
     }
     messagesReceived = counter("messages_received_total", "Records read from the log, set definitions included.")
     messagesFlushed = counter("messages_flushed_total", "Records whose content the store has taken in.")
-    messagesInvalid = counter("messages_dropped_invalid_total", "Records that could not be read and went to dead letters.")
+    messagesInvalid = counter(
+      "messages_dropped_invalid_total", "Records that could not be read and went to dead letters.")
     flushErrors = counter("flush_errors_total", "Failed attempts to hand records to the store.")
     readErrors = counter("read_errors_total", "Failed attempts to read from the log.")
     backlog = gauge("backlog", "Records in the log that the store has not taken in yet.")

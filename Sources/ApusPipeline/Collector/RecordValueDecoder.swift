@@ -77,7 +77,8 @@ struct SeriesGrouping {
         (samples.timestamps[$0], $0) < (samples.timestamps[$1], $1)
       }
       return SeriesSamples(
-        labels: samples.labels, timestamps: order.map { samples.timestamps[$0] }, values: order.map { samples.values[$0] }
+        labels: samples.labels, timestamps: order.map { samples.timestamps[$0] },
+        values: order.map { samples.values[$0] }
       )
     }
   }

@@ -22,6 +22,10 @@ package struct SourceBatch: Sendable {
   package var items: [TelemetryItem]
   /// Rows, lines or samples that went into it, counting those that were skipped.
   package var rows: Int
+  /// Of these, rows that could not be used.
+  package var rowsInvalid = 0
+  /// Of these, rows that do not say which GPU they are about.
+  package var rowsWithoutGPU = 0
   /// Where a file source stands behind this batch; nil for a live one.
   package var position: SourcePosition?
 

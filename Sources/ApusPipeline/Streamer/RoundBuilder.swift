@@ -190,7 +190,9 @@ struct RoundBuilder {
   /// Closes the batches and gives them their sequences, in ascending order of the partition.
   private mutating func finish(_ round: inout Round, producer: inout ProducerState) throws(LogError) {
     for partition in builders.keys.sorted() {
-      guard builders[partition]?.isEmpty == false, var builder = builders.removeValue(forKey: partition) else { continue }
+      guard builders[partition]?.isEmpty == false, var builder = builders.removeValue(forKey: partition) else {
+        continue
+      }
       let sequence = producer.take(builder.recordCount, in: partition)
       let batch = try builder.finish(producer: producer.identity, baseSequence: sequence)
       builders[partition] = builder

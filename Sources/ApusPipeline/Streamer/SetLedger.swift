@@ -65,7 +65,9 @@ struct SetLedger {
   }
 
   /// Bytes were written to a partition.
-  mutating func count(bytes: Int, in partition: Int32) { partitions[partition, default: Partition()].bytes += Int64(bytes) }
+  mutating func count(bytes: Int, in partition: Int32) {
+    partitions[partition, default: Partition()].bytes += Int64(bytes)
+  }
 
   /// The log may have lost what it had, or is another one: every set is written again before its next scrape.
   mutating func forgetAll() { partitions.removeAll() }

@@ -49,7 +49,8 @@ package final class Streamer: Sendable {
     }
     guard spool == nil || sources.allSatisfy({ $0.isLive }) else {
       throw .invalidConfiguration(
-        setting: "--spool", reason: "is for live sources; files wait by themselves, so give them a streamer of their own")
+        setting: "--spool",
+        reason: "is for live sources; files wait by themselves, so give them a streamer of their own")
     }
     self.configuration = configuration
     self.sources = sources
@@ -178,6 +179,8 @@ package final class Streamer: Sendable {
       }
       guard let batch else { return }
       metrics.rowsIngested.add(UInt64(batch.rows))
+      metrics.rowsInvalid.add(UInt64(batch.rowsInvalid))
+      metrics.rowsWithoutGPU.add(UInt64(batch.rowsWithoutGPU))
       if source.isLive {
         let dropped = queue.putLive(batch, source: index)
         if dropped > 0 {
