@@ -1,6 +1,7 @@
 import ApusIO
 import HTTPTypes
 import Hummingbird
+import NIOHTTP1
 
 /// An error as HTTP answers it: a problem document of RFC 9457, with one member of our own, `parameter`, that names the
 /// parameter at fault.
@@ -25,7 +26,7 @@ package struct Problem: Error, Hashable, Sendable {
     instance: String = "", headers: HTTPFields = [:]
   ) {
     self.status = status
-    self.title = title ?? status.reasonPhrase
+    self.title = title ?? HTTPResponseStatus(statusCode: status.code).reasonPhrase
     self.detail = detail
     self.parameter = parameter
     self.type = type

@@ -39,7 +39,7 @@ struct ProblemMiddleware: RouterMiddleware {
     case let error as HTTPError where error.status == .notFound && context.endpointPath == "NotFound":
       return unrouted(request)
     case let error as any HTTPResponseError:
-      let detail = (error as? HTTPError)?.body ?? error.status.reasonPhrase
+      let detail = (error as? HTTPError)?.body ?? "the request cannot be answered: \(error)"
       return Problem(
         status: error.status, detail: detail, headers: (error as? HTTPError)?.headers ?? [:])
     default:
