@@ -73,6 +73,11 @@ package struct IngestProblems: Hashable, Sendable {
     /// Counted from 1: the line of a text, the series or data point of a request.
     package var position: Int
     package var problem: IngestProblem
+
+    package init(position: Int, problem: IngestProblem) {
+      self.position = position
+      self.problem = problem
+    }
   }
 
   package private(set) var items: [Item] = []

@@ -61,7 +61,7 @@ struct SeriesCache: ~Copyable {
 
   init(bounds: Bounds = Bounds(), seed: UInt64) {
     self.bounds = bounds
-    self.seed = seed | 1
+    self.seed = seed
     table = [Int32](repeating: 0, count: 1024)
   }
 
@@ -227,7 +227,7 @@ struct SeriesCache: ~Copyable {
       }
     }
     state = SeriesCache.fold(tail.0 ^ 0x8ebc_6af0_9c88_c6e3, tail.1 ^ state)
-    return SeriesCache.fold(state ^ UInt64(count), seed)
+    return SeriesCache.fold(state ^ UInt64(count), 0x5899_65cc_7537_4cc3)
   }
 
   @inline(__always)
