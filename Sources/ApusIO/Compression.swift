@@ -6,14 +6,14 @@ package enum Compression: UInt8, Sendable, CaseIterable {
   case none = 0
   /// RFC 1952, one member or several.
   case gzip = 1
-  /// Known by number only: this program neither writes nor reads it.
+  /// Snappy as Kafka's clients write it: framed or one plain block is read, framed is written (`KafkaSnappy`).
   case snappy = 2
   /// The LZ4 frame format with independent blocks, as Kafka's clients demand it.
   case lz4 = 3
   case zstd = 4
 
   /// Whether this program can compress and decompress it.
-  package var isSupported: Bool { self != .snappy }
+  package var isSupported: Bool { true }
 
   /// Appends the compressed form of `input` to `output`, at a level chosen for speed.
   package func compress(
@@ -22,7 +22,7 @@ package enum Compression: UInt8, Sendable, CaseIterable {
     switch self {
     case .none: output.append(contentsOf: input)
     case .gzip: try GzipCodec.compress(input, appendingTo: &output)
-    case .snappy: throw .unsupported(self)
+    case .snappy: KafkaSnappy.compress(input, appendingTo: &output)
     case .lz4: try LZ4Codec.compress(input, appendingTo: &output)
     case .zstd: try ZstdCodec.compress(input, appendingTo: &output)
     }
@@ -43,7 +43,7 @@ package enum Compression: UInt8, Sendable, CaseIterable {
         guard input.count <= maxBytes else { throw .tooLarge(codec: self, limit: maxBytes) }
         output.append(contentsOf: input)
       case .gzip: try GzipCodec.decompress(input, maxBytes: maxBytes, appendingTo: &output)
-      case .snappy: throw .unsupported(self)
+      case .snappy: try KafkaSnappy.decompress(input, maxBytes: maxBytes, appendingTo: &output)
       case .lz4: try LZ4Codec.decompress(input, maxBytes: maxBytes, appendingTo: &output)
       case .zstd: try ZstdCodec.decompress(input, maxBytes: maxBytes, appendingTo: &output)
       }
@@ -69,7 +69,7 @@ package enum CompressionError: Error, Hashable, Sendable {
 extension CompressionError: CustomStringConvertible {
   package var description: String {
     switch self {
-    case .unsupported(let codec): "\(codec) compression is not supported; use none, gzip, lz4 or zstd"
+    case .unsupported(let codec): "\(codec) compression is not supported; use none, gzip, snappy, lz4 or zstd"
     case .tooLarge(let codec, let limit): "the \(codec) data expands to more than \(limit) bytes"
     case .malformed(let codec, let reason): "the \(codec) data is malformed: \(reason)"
     case .failed(let codec, let reason): "\(codec) failed: \(reason)"

@@ -23,7 +23,7 @@ import Testing
       Record(timestamp: Int64(index) * 1000, key: Array("host-\(index % 7)".utf8), value: Array("value \(index)".utf8))
     },
   ]
-  static let codecs: [Compression] = [.none, .gzip, .lz4, .zstd]
+  static let codecs: [Compression] = [.none, .gzip, .snappy, .lz4, .zstd]
 
   @Test(arguments: lists, codecs) func roundTrip(_ records: [Record], _ codec: Compression) throws {
     var builder = RecordBatchBuilder(compression: codec)
@@ -87,8 +87,5 @@ import Testing
     builder.append(Record(timestamp: .max, value: nil))
     builder.append(Record(timestamp: 0, value: nil))
     #expect(try builder.finish().maxTimestamp == .max)
-    var snappy = RecordBatchBuilder(compression: .snappy)
-    snappy.append(Record(timestamp: 0, value: nil))
-    #expect(throws: LogError.self) { try snappy.finish() }
   }
 }
