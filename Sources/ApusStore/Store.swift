@@ -10,6 +10,7 @@ package protocol Store: Sendable {
   ///
   /// Records below the partition's `appended` position are skipped: a replay does nothing twice. Series beyond the
   /// cardinality limit and samples outside the accepted window are counted in the outcome, the rest is taken.
+  /// `StoreError.headFull` means that nothing of the batch was taken: the caller keeps it and tries again.
   func append(_ batch: StoreBatch) async throws(StoreError) -> AppendOutcome
 
   /// How far each partition of the log has been taken in.

@@ -235,6 +235,30 @@ import Testing
     #expect(try await store.statistics().blocks == 0)
   }
 
+  @Test func manyDeletesDoNotPileUp() async throws {
+    let store = try open(SimulatedDisk(seed: 1))
+    for index in 0..<100 {
+      _ = try await store.append(batch([sample("a", Int64(index), Double(index))], from: Int64(index)))
+      let instant = Timestamp(milliseconds: Int64(index))
+      if index % 2 == 0 { try await store.delete([.metric("a")], in: TimeRange(start: instant, end: instant)) }
+      for _ in 0..<3 { try store.maintain() }
+      #expect(try await store.statistics().bytesByPart["tombstones"]! < 40 * 40)
+    }
+    #expect(try await store.select(SelectRequest([])).first?.values == (0..<50).map { Double($0 * 2 + 1) })
+  }
+
+  @Test func closingOnAFullDiskLetsGoOfTheFolder() async throws {
+    let disk = SimulatedDisk(seed: 1)
+    let store = try open(disk)
+    _ = try await store.append(batch([sample("a", 1, 1)], from: 0))
+    disk.setCapacity(disk.usedBytes)
+    await #expect(throws: StoreError.self) { try await store.close() }
+    disk.setCapacity(.max)
+    let again = try open(disk)
+    #expect(try await again.positions().isEmpty, "what was not written is replayed from the log")
+    try await again.close()
+  }
+
   @Test func seriesOfOneSetShareTheirTimestamps() async throws {
     let store = try open(SimulatedDisk(seed: 1))
     let set = StoreConformance.set(host: "a", gpus: 4)

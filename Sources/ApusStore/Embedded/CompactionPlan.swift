@@ -100,8 +100,19 @@ package struct CompactionPlan: Sendable {
     return nil
   }
 
-  /// The next merge that is worth its writing in the background; nil when there is none. `now` in milliseconds.
-  package func nextInBackground(_ blocks: [BlockMeta], now: Int64, settled: Set<UInt64>) -> [BlockMeta]? {
+  /// With more tombstones than this the background rewrites the blocks that have not applied them, so that neither the
+  /// manifest nor the work of a query grows with every delete.
+  package static let tombstonesMax = 32
+
+  /// The next merge that is worth its writing in the background; nil when there is none. `now` in milliseconds;
+  /// `tombstones` are the numbers of all that are listed.
+  package func nextInBackground(
+    _ blocks: [BlockMeta], now: Int64, tombstones: [UInt64] = [], settled: Set<UInt64>
+  ) -> [BlockMeta]? {
+    if tombstones.count > CompactionPlan.tombstonesMax, let newest = tombstones.max() {
+      let outdated = blocks.filter { $0.tombstonesApplied < newest }
+      if let block = outdated.min(by: { $0.tombstonesApplied < $1.tombstonesApplied }) { return [block] }
+    }
     for component in components(blocks) where component.count > 1 {
       if let run = likeSized(component, settled: settled) { return run }
       let maximum = component.reduce(Int64.min) { max($0, $1.maximum) }

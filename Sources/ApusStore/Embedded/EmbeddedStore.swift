@@ -131,8 +131,15 @@ package final class EmbeddedStore: Store {
     return core.statistics()
   }
 
+  /// The files are let go of even when the flush fails: what it could not write is still in the log.
   package func close() async throws(StoreError) {
-    try await flush()
+    var failure: StoreError?
+    do throws(StoreError) {
+      try await flush()
+    } catch {
+      if case .closed = error { throw error }
+      failure = error
+    }
     core.isStopping.store(true, ordering: .relaxed)
     core.state.withLock { $0.isClosed = true }
     // What the threads are still doing ends before the lock of the folder goes.
@@ -141,6 +148,7 @@ package final class EmbeddedStore: Store {
       pool?.stop()
     }
     core.releaseLock()
+    if let failure { throw failure }
   }
 
   /// One turn of all background work, on the caller's thread. With threads of its own the store does this by itself.

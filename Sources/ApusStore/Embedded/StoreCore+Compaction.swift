@@ -5,27 +5,26 @@ extension StoreCore {
   /// Merges until nothing is left to merge, and applies all tombstones.
   func compactAll() throws(StoreError) {
     while true {
-      let (metas, tombstone) = compactionState()
+      let (metas, tombstones) = compactionState()
       let settled = settled.withLock { $0 }
-      guard let inputs = plan.nextOfAll(metas, tombstone: tombstone, settled: settled) else { return }
+      guard let inputs = plan.nextOfAll(metas, tombstone: tombstones.max() ?? 0, settled: settled) else { return }
       try merge(inputs)
     }
   }
 
   /// One merge that is worth it, if there is one. Returns whether there was.
   func compactOnce() throws(StoreError) -> Bool {
-    let (metas, _) = compactionState()
+    let (metas, tombstones) = compactionState()
     let settled = settled.withLock { $0 }
-    guard let inputs = plan.nextInBackground(metas, now: clock.now, settled: settled) else { return false }
+    guard let inputs = plan.nextInBackground(metas, now: clock.now, tombstones: tombstones, settled: settled) else {
+      return false
+    }
     try merge(inputs)
     return true
   }
 
-  private func compactionState() -> (blocks: [BlockMeta], tombstone: UInt64) {
-    let blocks = state.withLock { $0.blocks.map(\.meta) }
-    // In memory the number may run ahead of the list, but a tombstone that is listed is never above it.
-    let newest = state.withLock { $0.tombstones.map(\.id).max() ?? 0 }
-    return (blocks, newest)
+  private func compactionState() -> (blocks: [BlockMeta], tombstones: [UInt64]) {
+    state.withLock { ($0.blocks.map(\.meta), $0.tombstones.map(\.id)) }
   }
 
   private func merge(_ inputs: [BlockMeta]) throws(StoreError) {
