@@ -114,7 +114,9 @@ let package = Package(
     ),
     .testTarget(name: "ApusModelTests", dependencies: ["ApusModel"], swiftSettings: common),
     .testTarget(name: "ApusIOTests", dependencies: ["ApusIO", "ApusTestKit"], swiftSettings: common),
-    .testTarget(name: "ApusFormatsTests", dependencies: ["ApusFormats", "ApusTestKit"], swiftSettings: common),
+    .testTarget(
+      name: "ApusFormatsTests", dependencies: ["ApusFormats", "ApusTestKit"], resources: [.copy("Fixtures")],
+      swiftSettings: common),
     .testTarget(name: "ApusBrokerTests", dependencies: ["ApusBroker", "ApusTestKit"], swiftSettings: common),
     .testTarget(
       name: "ApusStoreTests", dependencies: ["ApusStore", "ApusTestKit"], exclude: ["Fixtures"], swiftSettings: common),

@@ -117,6 +117,7 @@ extension ExpositionParser {
   private func runByPlace(_ page: UnsafeRawBufferPointer, _ scan: inout PageScan) {
     let room = layout.count - scan.entry
     let dropsBlanks = configuration.dropsBlanks
+    let lineBytesMax = configuration.lineBytesMax
     var position = scan.position
     withUnsafeTemporaryAllocation(of: Double.self, capacity: room) { values in
       var count = 0
@@ -135,6 +136,7 @@ extension ExpositionParser {
             guard let value = DecimalNumber.scan(page, &end), end < page.count, page[end] == UInt8(ascii: "\n") else {
               return
             }
+            guard end - position - Int(entry.prefix) <= lineBytesMax else { return }
             // The smallest blank: one comparison for nearly all values.
             if dropsBlanks, value >= DCGMBlank.smallest, DCGMBlank.isBlank(value, page, valueStart, end) { return }
             values[count] = value
@@ -303,12 +305,15 @@ extension ExpositionParser {
   }
 
   private func endOfLine(_ page: UnsafeRawBufferPointer, from start: Int) -> (end: Int, next: Int) {
-    guard let base = page.baseAddress, let found = memchr(base + start, 0x0a, page.count - start) else {
-      return (page.count, page.count)
+    guard let base = page.baseAddress else { return (start, start) }
+    var end = page.count
+    var next = page.count
+    if let found = memchr(base + start, 0x0a, page.count - start) {
+      end = base.distance(to: UnsafeRawPointer(found))
+      next = end + 1
     }
-    let next = base.distance(to: UnsafeRawPointer(found)) + 1
     // A carriage return before the line feed is let pass.
-    let end = next - 1 > start && page[next - 2] == 0x0d ? next - 2 : next - 1
+    if end > start, page[end - 1] == 0x0d { end -= 1 }
     return (end, next)
   }
 

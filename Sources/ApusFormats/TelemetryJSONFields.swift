@@ -15,6 +15,8 @@ struct TelemetryJSONFields {
   /// By `TelemetryField`'s raw value; nil for what is absent or null.
   private(set) var timestamp: Content?
   private(set) var value: Content?
+  /// The time or the value came twice.
+  private var hasRepeats = false
   private var texts:
     (
       metricName: Content?, gpuID: Content?, device: Content?, uuid: Content?, modelName: Content?, hostname: Content?,
@@ -26,8 +28,12 @@ struct TelemetryJSONFields {
     try scanner.beginObject()
     while let key = try scanner.nextKey() {
       switch key {
-      case "timestamp": timestamp = try TelemetryJSONFields.content(&scanner)
-      case "value": value = try TelemetryJSONFields.content(&scanner)
+      case "timestamp":
+        hasRepeats = hasRepeats || timestamp != nil
+        timestamp = try TelemetryJSONFields.content(&scanner)
+      case "value":
+        hasRepeats = hasRepeats || value != nil
+        value = try TelemetryJSONFields.content(&scanner)
       case "metric_name": texts.metricName = try TelemetryJSONFields.content(&scanner)
       case "gpu_id": texts.gpuID = try TelemetryJSONFields.content(&scanner)
       case "device": texts.device = try TelemetryJSONFields.content(&scanner)
@@ -85,6 +91,28 @@ struct TelemetryJSONFields {
       return parsed
     case .wrongType: throw .wrongType(.value)
     }
+  }
+
+  /// Where the time and the value stand in the text, in their order; nil when one is missing, has escapes, or came twice
+  /// (then the bytes between hold more than the labels).
+  func tokens(in text: UnsafeRawBufferPointer) -> (first: Range<Int>, second: Range<Int>, isValueFirst: Bool)? {
+    guard !hasRepeats, let time = TelemetryJSONFields.range(of: timestamp, in: text),
+      let value = TelemetryJSONFields.range(of: value, in: text)
+    else { return nil }
+    let isValueFirst = value.lowerBound < time.lowerBound
+    return isValueFirst ? (value, time, true) : (time, value, false)
+  }
+
+  private static func range(of content: Content?, in text: UnsafeRawBufferPointer) -> Range<Int>? {
+    let bytes: UnsafeRawBufferPointer
+    switch content {
+    case .text(let text) where !text.hasEscapes: bytes = text.bytes
+    case .number(let number): bytes = number.bytes
+    default: return nil
+    }
+    guard let base = text.baseAddress, let start = bytes.baseAddress, !bytes.isEmpty else { return nil }
+    let offset = base.distance(to: start)
+    return offset..<offset + bytes.count
   }
 
   private func take(

@@ -188,6 +188,13 @@ package struct JSONScanner {
     return UnsafeRawBufferPointer(rebasing: bytes[start..<position])
   }
 
+  /// Passes over a value that the caller knows to be valid, up to its end.
+  package mutating func skipKnownValue(endingAt end: Int) {
+    precondition(end > position && end <= bytes.count, "value from \(position) to \(end) of \(bytes.count) bytes")
+    position = end
+    isAtStart = false
+  }
+
   /// Checks that nothing but white space follows.
   package mutating func finish() throws(JSONError) {
     skipWhitespace()
