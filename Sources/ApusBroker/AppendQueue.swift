@@ -45,6 +45,7 @@ final class AppendQueue: Sendable {
     self.waitingMax = waitingMax
   }
 
+  var isClosed: Bool { state.withLock { $0.isClosed } }
   var queuedBytes: Int { state.withLock { $0.bytes } }
   var backpressureEvents: Int64 { state.withLock { $0.backpressureEvents } }
 

@@ -208,7 +208,7 @@ package final class EmbeddedLog: RecordLog {
       await withCheckedContinuation { continuation in
         // Under one lock with the look at the watermark, so that no append slips in between.
         let isWaiting = view.state.withLock { state in
-          guard state.highWatermark == offset, !state.isDeleted else { return false }
+          guard state.highWatermark == offset, !state.isDeleted, !queue.isClosed else { return false }
           state.waiters[id] = continuation
           return true
         }
@@ -345,6 +345,8 @@ package final class EmbeddedLog: RecordLog {
   }
 
   private func finish() {
+    // Whoever begins to wait from now on sees that the queue is closed.
+    for topic in reader.topics.values { for view in topic.partitions { view.wakeAll() } }
     readers.stop()
     let outcome = core.withLock { core -> Result<Void, LogError> in
       do throws(LogError) { return .success(try core.close()) } catch { return .failure(error) }

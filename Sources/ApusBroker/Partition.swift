@@ -70,8 +70,6 @@ final class Partition {
 
   /// The newest file may hold more than the committed bytes.
   private var isInDoubt = false
-  /// It has been cut since the last sync: the cut must be on stable storage before there is a successor.
-  private var isCut = false
   /// A sync failed after the bytes had been committed (durability below `every`): they are to be written again.
   private var needsRewrite = false
   /// A successor whose making failed half way.
@@ -118,7 +116,7 @@ final class Partition {
   /// The offset behind the turn's batches.
   var stagedEnd: Int64 { stagedOffset }
   var stagedSize: Int64 { stagedBytes }
-  var isDirty: Bool { syncedBytes < active.bytes || needsRewrite || isCut }
+  var isDirty: Bool { syncedBytes < active.bytes || needsRewrite }
   /// Whether the newest segment holds more than its prologue.
   var isWorthRolling: Bool { active.bytes > active.prologueBytes }
   var active: Segment {
@@ -199,7 +197,6 @@ final class Partition {
       throw error
     }
     needsRewrite = false
-    isCut = false
     syncedBytes = active.bytes + (hasStaged ? stagedBytes : 0)
     syncedOffset = stagedOffset
   }
@@ -251,16 +248,25 @@ final class Partition {
   /// Brings the files back to what is committed, where an earlier failure left that open.
   private func settleDoubt() throws(DiskError) {
     if let path = abandoned {
-      if try disk.exists(path.log) {
-        try disk.remove(path.log)
-        try disk.syncDirectory(directory)
-      }
+      if try disk.exists(path.log) { try disk.remove(path.log) }
+      // Also when it was removed by an earlier attempt, whose sync may have failed: were the name to come back, two
+      // segments would hold the same offsets.
+      try disk.syncDirectory(directory)
       abandoned = nil
     }
     if isInDoubt {
       try file.truncate(to: active.bytes)
+      // The cut itself must be on stable storage before anything is written there: else a power cut could bring back
+      // what was refused, at offsets that others have been given since.
+      do throws(DiskError) { try file.sync() } catch {
+        if syncedBytes < active.bytes { needsRewrite = true }
+        throw error
+      }
       isInDoubt = false
-      isCut = true
+      if !needsRewrite {
+        syncedBytes = active.bytes
+        syncedOffset = nextOffset
+      }
     }
   }
 

@@ -46,6 +46,15 @@ final class PartitionView: Sendable {
     for continuation in woken { continuation.resume() }
   }
 
+  /// Wakes all that wait, whether or not there is anything new: the log is closing.
+  func wakeAll() {
+    let woken = state.withLock { state in
+      defer { state.waiters = [:] }
+      return Array(state.waiters.values)
+    }
+    for continuation in woken { continuation.resume() }
+  }
+
   /// Where a read would go.
   enum Plan {
     case answer(LogSlice)

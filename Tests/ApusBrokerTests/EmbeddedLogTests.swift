@@ -142,6 +142,19 @@ import Testing
     try await log.close()
   }
 
+  @Test func closingEndsEveryWait() async throws {
+    let log = try EmbeddedLog(disk: SimulatedDisk(seed: 1), clock: SystemClock())
+    _ = await log.append([try request("there")])
+    // Far longer than any run.
+    let waits = (0..<10).map { _ in
+      Task { [self] in try await log.read(partition, from: 1, maxBytes: 1000, waiting: .seconds(3600)) }
+    }
+    while log.statistics().longPolls < 10 { await Task.yield() }
+    try await log.close()
+    for wait in waits { #expect(try await wait.value.batches.isEmpty) }
+    #expect(try await log.read(partition, from: 1, maxBytes: 1000, waiting: .seconds(3600)).batches.isEmpty)
+  }
+
   @Test func aReaderGoesOnBehindCorruption() async throws {
     let disk = SimulatedDisk(seed: 5)
     var configuration = EmbeddedLog.Configuration()
