@@ -13,7 +13,7 @@ import Testing
     let fixture = try APIFixture()
     try await fixture.appendFleet(nodes: 1, gpus: 1, at: epoch - 10_000, value: 41)
     try await fixture.appendFleet(nodes: 1, gpus: 1, at: epoch, value: 42.5)
-    try await fixture.run { client in
+    try await fixture.run { client async throws in
       let reply = try await client.get("/api/v1/gpus")
       #expect(reply.status == 200)
       #expect(reply.headers[.contentType] == "application/json")
@@ -35,7 +35,7 @@ import Testing
   }
 
   @Test func anEmptyStoreHasAnEmptyList() async throws {
-    try await APIFixture().run { client in
+    try await APIFixture().run { client async throws in
       for path in ["gpus", "nodes", "metrics/latest"] {
         let reply = try await client.get("/api/v1/\(path)")
         #expect(reply.text == "[]")
@@ -53,7 +53,7 @@ import Testing
   func filtersMustAllBeMet(_ query: String, _ count: Int) async throws {
     let fixture = try APIFixture()
     try await fixture.appendFleet(nodes: 4, gpus: 4, at: epoch)
-    try await fixture.run { client in
+    try await fixture.run { client async throws in
       let reply = try await client.get("/api/v1/gpus?\(query)")
       if query == "node=" {
         #expect(reply.status == 400)
@@ -67,7 +67,7 @@ import Testing
   @Test func pagesJoinToTheWholeList() async throws {
     let fixture = try APIFixture()
     try await fixture.appendFleet(nodes: 5, gpus: 3, at: epoch)
-    try await fixture.run { client in
+    try await fixture.run { client async throws in
       let whole = try await client.get("/api/v1/gpus").rows()
       #expect(whole.count == 15)
       for limit in [1, 2, 4, 7, 14, 15, 16] {
@@ -81,7 +81,7 @@ import Testing
   @Test func pagesStayWholeWhileGPUsArrive() async throws {
     let fixture = try APIFixture()
     try await fixture.appendFleet(nodes: 3, gpus: 2, at: epoch)
-    try await fixture.server().application.test(.live) { client in
+    try await fixture.server().application.test(.live) { client async throws in
       let first = try await client.get("/api/v1/gpus?limit=2")
       let before = try first.rows().compactMap { $0["uuid"]?.string }
       // One that sorts before what has been shown, and one behind.
@@ -102,7 +102,7 @@ import Testing
   @Test func aGPUIsFoundByEachOfItsNames() async throws {
     let fixture = try APIFixture()
     try await fixture.appendFleet(nodes: 3, gpus: 2, at: epoch)
-    try await fixture.run { client in
+    try await fixture.run { client async throws in
       let byUUID = try await client.get("/api/v1/gpus/GPU-0002-0001").json()
       #expect(byUUID["uuid"] == "GPU-0002-0001")
       #expect(try await client.get("/api/v1/gpus/node-2:1").json() == byUUID)
@@ -119,7 +119,7 @@ import Testing
   func anUnknownGPUIsNotFound(_ id: String) async throws {
     let fixture = try APIFixture()
     try await fixture.appendFleet(nodes: 1, gpus: 2, at: epoch)
-    try await fixture.run { client in
+    try await fixture.run { client async throws in
       for suffix in ["", "/telemetry"] {
         let reply = try await client.get("/api/v1/gpus/\(id)\(suffix)")
         #expect(reply.status == 404, "\(id): \(reply.text)")
@@ -138,7 +138,7 @@ import Testing
     }
     try await fixture.append(labels("old"), [1], at: epoch)
     try await fixture.append(labels("new"), [2], at: epoch + 1)
-    try await fixture.run { client in
+    try await fixture.run { client async throws in
       let row = try await client.get("/api/v1/gpus/GPU-m").json()
       #expect(row["node_id"] == "new")
       #expect(try await client.get("/api/v1/gpus?node=old").rows().isEmpty)
@@ -154,7 +154,7 @@ import Testing
         [Labels([("__name__", "DCGM_FI_DEV_GPU_UTIL"), ("UUID", uuid), ("gpu", "0"), ("Hostname", "n")])], [1],
         at: epoch + Int64(index))
     }
-    try await fixture.run { client in
+    try await fixture.run { client async throws in
       let row = try await client.get("/api/v1/gpus/n:0").json()
       #expect(row["uuid"] == "GPU-a")
     }
@@ -168,7 +168,7 @@ import Testing
         Labels([("__name__", "DCGM_FI_PROF_NVLINK_TX_BYTES"), ("gpu_uuid", "GPU-link"), ("model_name", "H100")]),
         Labels([("__name__", "DCGM_FI_DEV_GPU_TEMP"), ("UUID", "GPU-x"), ("gpu", "1"), ("instance", "10.0.0.1:9400")]),
       ], [61, 7, 62], at: epoch)
-    try await fixture.run { client in
+    try await fixture.run { client async throws in
       let rows = try await client.get("/api/v1/gpus").rows()
       #expect(rows.compactMap { $0["uuid"]?.string } == ["GPU-link", "GPU-old", "GPU-x"])
       #expect(rows.map { $0["node_id"] } == [.null, "n-1", "10.0.0.1"])

@@ -26,14 +26,16 @@ extension StoreWire {
   static let matchersMax = 1024
   static let matcherValuesMax = 1_000_000
   static let textBytesMax = 1 << 20
+  private static let boundMax = Int.max / 2
 
   package static func encode(_ question: StoreQuestion) -> [UInt8] {
     var writer = ByteWriter(reserving: 256)
     writer.writeZigzag(question.range.start.milliseconds)
     writer.writeZigzag(question.range.end.milliseconds)
-    // Zero is "no bound", so bounds are sent with one added.
-    writer.writeVarint(question.newest.map { UInt64($0) + 1 } ?? 0)
-    writer.writeVarint(question.maxSamples.map { UInt64($0) + 1 } ?? 0)
+    // Zero is "no bound", so bounds are sent with one added; none so large matters.
+    func write(bound: Int?) { writer.writeVarint(bound.map { UInt64(min(max($0, 0), boundMax)) + 1 } ?? 0) }
+    write(bound: question.newest)
+    write(bound: question.maxSamples)
     writer.writeLengthPrefixed(question.label)
     writer.writeVarint(UInt64(question.matchers.count))
     for matcher in question.matchers {
@@ -58,8 +60,8 @@ extension StoreWire {
     try decode(payload) { reader throws(ByteReaderError) in
       let start = Timestamp(milliseconds: try reader.readZigzag())
       let end = Timestamp(milliseconds: try reader.readZigzag())
-      let newest = try reader.readCount(max: Int.max - 1)
-      let maxSamples = try reader.readCount(max: Int.max - 1)
+      let newest = try reader.readCount(max: boundMax + 1)
+      let maxSamples = try reader.readCount(max: boundMax + 1)
       let label = try reader.readString(max: textBytesMax)
       var matchers: [Matcher] = []
       for _ in 0..<(try reader.readCount(max: matchersMax)) {

@@ -201,6 +201,7 @@ package struct StoreWireReader: Sendable {
     guard buffer[..<known].elementsEqual(StoreWire.preamble[..<known]) else { throw .notTheProtocol }
     guard buffer.count >= StoreWire.preamble.count else { return false }
     guard buffer[4] == StoreWire.version else { throw .unsupportedVersion(buffer[4]) }
+    guard buffer[5..<8].allSatisfy({ $0 == 0 }) else { throw .notTheProtocol }
     position = StoreWire.preamble.count
     hasPreamble = true
     return true
