@@ -1,3 +1,5 @@
+import ApusIO
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Darwin)
@@ -98,14 +100,11 @@ final class Doorbell: @unchecked Sendable {
       var rest = timespec(tv_sec: Int(parts.seconds), tv_nsec: Int(parts.attoseconds / 1_000_000_000))
       if rings == 0 { pthread_cond_timedwait_relative_np(condition, mutex, &rest) }
     #else
-      var end = timespec()
-      clock_gettime(CLOCK_MONOTONIC, &end)
-      end.tv_sec += Int(parts.seconds)
-      end.tv_nsec += Int(parts.attoseconds / 1_000_000_000)
-      if end.tv_nsec >= 1_000_000_000 {
-        end.tv_sec += 1
-        end.tv_nsec -= 1_000_000_000
-      }
+      // The condition counts by the same clock as this one reads.
+      let limitNanoseconds =
+        UInt64(clamping: parts.seconds) &* 1_000_000_000 &+ UInt64(parts.attoseconds / 1_000_000_000)
+      let endNanoseconds = SystemClock().monotonicNanoseconds &+ limitNanoseconds
+      var end = timespec(tv_sec: Int(endNanoseconds / 1_000_000_000), tv_nsec: Int(endNanoseconds % 1_000_000_000))
       while rings == 0 { if pthread_cond_timedwait(condition, mutex, &end) != 0 { break } }
     #endif
     guard rings > 0 else { return false }
