@@ -123,8 +123,19 @@ extension StoreCore {
       let isAll = rows < wanted || start <= range.start.milliseconds
       let part = TimeRange(start: isAll ? range.start : Timestamp(milliseconds: start), end: range.end)
       let plan = try MergePlan(found.tracks, members: cohort.members, range: part)
+      // One sample each, from the end of one strip: the statistics of its chunks have it.
+      var lone: MergePlan.Piece?
+      if newest == 1, plan.entries.isEmpty, found.masks.isEmpty, let piece = plan.pieces.last,
+        plan.pieces.count == 1, piece.firstRow + piece.rows == piece.strip.rows
+      {
+        lone = piece
+      }
       var next: [Int] = []
       for series in remaining {
+        if let lone, let last = try lone.strip.last(Int(found.table.places[series][lone.member].row)) {
+          try answer.add(found.table.labels[series], at: plan.timestamps[plan.timestamps.count - 1], last)
+          continue
+        }
         let present = try answer.assembler.assemble(plan, found.table.places[series], masks: found.masks)
         if present < newest && !isAll {
           next.append(series)
@@ -148,6 +159,14 @@ extension StoreCore {
     private var shared: [Int64] = []
 
     init(request: SelectRequest) { limit = request.maxSamples ?? .max }
+
+    /// Adds a single sample.
+    mutating func add(_ labels: Labels, at timestamp: Int64, _ value: Double) throws(StoreError) {
+      samples += 1
+      guard samples <= limit else { throw .tooManySamples(found: samples, limit: limit) }
+      if shared.count != 1 || shared[0] != timestamp { shared = [timestamp] }
+      columns.append(SeriesColumn(labels: labels, timestamps: shared, values: [value]))
+    }
 
     /// Adds the last `last` of the `present` samples that the assembler holds.
     mutating func add(_ labels: Labels, _ plan: borrowing MergePlan, present: Int, last: Int) throws(StoreError) {

@@ -87,6 +87,14 @@ struct HeadChunk: Sendable {
     }
   }
 
+  func statistics(_ series: Int) -> ChunkStatistics {
+    withChunk(series) { chunk in
+      do throws(ByteReaderError) {
+        return try ValueDecoder.statistics(chunk, rows: rows)
+      } catch { preconditionFailure("a chunk of the head does not decode: \(error)") }
+    }
+  }
+
   func presence(_ series: Int, into presence: UnsafeMutablePointer<UInt8>) -> Bool {
     withChunk(series) { chunk in
       do throws(ByteReaderError) {

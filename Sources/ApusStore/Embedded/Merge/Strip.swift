@@ -80,6 +80,18 @@ struct Strip: Sendable {
     }
   }
 
+  /// The series' value in the last row where that is known without decoding the column; nil where it is not.
+  func last(_ series: Int) throws(StoreError) -> Double? {
+    let statistics: ChunkStatistics
+    switch content {
+    case .rows: return nil
+    case .encoded(let chunk): statistics = chunk.statistics(series)
+    case .stripe(let block, let group, let stripe):
+      statistics = try block.statistics(group: group, stripe: stripe, row: series)
+    }
+    return statistics.count == rows ? statistics.last : nil
+  }
+
   /// Which rows have a sample of the series, without its values.
   func presence(_ series: Int, into presence: UnsafeMutablePointer<UInt8>) throws(StoreError) -> Bool {
     switch content {
