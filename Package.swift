@@ -163,3 +163,15 @@ if Context.environment["APUS_TIDY"] != nil {
   package.dependencies = []
   package.targets.removeAll { $0.name != "TidyTests" }
 }
+
+// `make simulate`: the seeded schedules of the log and the store run in release, thousands of them, without the
+// networking packages.
+if Context.environment["APUS_SIMULATIONS"] != nil {
+  let kept: Set = [
+    "CKernels", "CZstd", "CLZ4", "CZlib", "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore",
+    "ApusTestKit", "ApusBrokerTests", "ApusStoreTests",
+  ]
+  package.products = []
+  package.dependencies = [.package(url: "https://github.com/apple/swift-log", from: "1.16.2")]
+  package.targets.removeAll { !kept.contains($0.name) }
+}
