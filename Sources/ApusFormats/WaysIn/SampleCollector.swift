@@ -85,49 +85,51 @@ struct SampleCollector {
     return order
   }
 
-  private func gather(order: [Int32]?) -> [SeriesSamples] {
+  /// The samples of each series as columns, taken in `order` (nil: as they came).
+  ///
+  /// A sender's series mostly share their instants: one array of timestamps then serves all that follow one another. The
+  /// label sets are moved out, not copied: their counts of owners lie all over memory.
+  private mutating func gather(order: [Int32]?) -> [SeriesSamples] {
+    if let order {
+      timestamps = order.map { timestamps[Int($0)] }
+      values = order.map { values[Int($0)] }
+      ids = order.map { ids[Int($0)] }
+    }
     var result: [SeriesSamples] = []
     result.reserveCapacity(labels.count)
-    // A sender's series mostly share their instants: one array of timestamps serves all that do.
     var shared: [Int64] = []
     var start = 0
-    while start < ids.count {
-      let id = ids[place(start, order)]
+    let count = ids.count
+    while start < count {
+      let id = ids[start]
       var end = start + 1
       var isAscending = true
-      while end < ids.count, ids[place(end, order)] == id {
-        if timestamps[place(end, order)] < timestamps[place(end - 1, order)] { isAscending = false }
+      while end < count, ids[end] == id {
+        if timestamps[end] < timestamps[end - 1] { isAscending = false }
         end += 1
       }
-      var places: [Int32]? = order.map { Array($0[start..<end]) }
-      if !isAscending {
-        // Stable, so that of two samples of one instant the later stays behind.
-        places = (start..<end).map { Int32(place($0, order)) }
-          .enumerated()
-          .sorted { (timestamps[Int($0.element)], $0.offset) < (timestamps[Int($1.element)], $1.offset) }
-          .map(\.element)
-      }
-      if !isShared(shared, places, start..<end) {
-        shared = places.map { $0.map { timestamps[Int($0)] } } ?? Array(timestamps[start..<end])
-      }
-      let column = places.map { $0.map { values[Int($0)] } } ?? Array(values[start..<end])
-      result.append(SeriesSamples(labels: labels[Int(id)], timestamps: shared, values: column))
+      if !isAscending { sortByTime(start..<end) }
+      if !isEqual(shared, start..<end) { shared = Array(timestamps[start..<end]) }
+      var taken = Labels.empty
+      swap(&taken, &labels[Int(id)])
+      result.append(SeriesSamples(labels: consume taken, timestamps: shared, values: Array(values[start..<end])))
       start = end
     }
     return result
   }
 
-  private func isShared(_ shared: [Int64], _ places: [Int32]?, _ range: Range<Int>) -> Bool {
-    guard shared.count == range.count else { return false }
-    for index in 0..<shared.count {
-      let place = places.map { Int($0[index]) } ?? range.lowerBound + index
-      if timestamps[place] != shared[index] { return false }
-    }
-    return true
+  /// Stable, so that of two samples of one instant the later stays behind.
+  private mutating func sortByTime(_ range: Range<Int>) {
+    let places = range.sorted { (timestamps[$0], $0) < (timestamps[$1], $1) }
+    let sortedTimestamps = places.map { timestamps[$0] }
+    let sortedValues = places.map { values[$0] }
+    timestamps.replaceSubrange(range, with: sortedTimestamps)
+    values.replaceSubrange(range, with: sortedValues)
   }
 
-  @inline(__always)
-  private func place(_ index: Int, _ order: [Int32]?) -> Int {
-    order.map { Int($0[index]) } ?? index
+  private func isEqual(_ shared: [Int64], _ range: Range<Int>) -> Bool {
+    guard shared.count == range.count else { return false }
+    for index in 0..<shared.count where timestamps[range.lowerBound + index] != shared[index] { return false }
+    return true
   }
 }
