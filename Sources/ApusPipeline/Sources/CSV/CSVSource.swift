@@ -168,7 +168,9 @@ package actor CSVSource: Source {
     let (fed, chunk) = try await CSVSource.offPool { [file] () throws(PipelineError) in
       var file = file
       try CSVSource.feed(&file, upTo: end, now: now)
-      return (file, file.chunker.take())
+      // Taken before the file is copied out: a copy made first would hold the chunk's rows still, and give them again.
+      let chunk = file.chunker.take()
+      return (file, chunk)
     }
     file = fed
     if let failure = file.chunker.failure { throw .invalidHeader(file: name, reason: "\(failure)") }
