@@ -25,6 +25,7 @@ import Testing
     ("/api/v1/gpus?limit=5&limit=6", "limit"), ("/api/v1/gpus?limit", "limit"), ("/api/v1/gpus?limt=5", "limt"),
     ("/api/v1/gpus?=5", ""), ("/api/v1/gpus?index=x", "index"), ("/api/v1/gpus?index=65536", "index"),
     ("/api/v1/gpus?node=%ff", "node"), ("/api/v1/gpus?node=%2", "node"), ("/api/v1/gpus?cursor=abc", "cursor"),
+    ("/api/v1/gpus/GPU-0001-0000?cursor=AAAA", "cursor"), ("/api/v1/gpus?cursor=0.5", "cursor"),
     ("/api/v1/gpus?cursor=", "cursor"), ("/api/v1/gpus?cursor=%00", "cursor"), ("/api/v1/gpus?cursor=AAAA", "cursor"),
     ("/api/v1/gpus/1/telemetry?start_time=yesterday", "start_time"),
     ("/api/v1/gpus/1/telemetry?start_time=2025-02-30T00:00:00Z", "start_time"),

@@ -64,7 +64,12 @@ struct GPURoutes: Sendable {
 
   @Sendable private func one(_ request: RouteRequest) async throws -> Answer {
     let text = request.arguments[GPURoutes.id] ?? ""
-    switch GPUAddress(text) {
+    let address = GPUAddress(text)
+    if case .index = address {
+    } else if request.arguments[Cursor.parameter] != nil {
+      throw Problem.badParameter("cursor", "cursor is for lists, and \"\(text)\" names one GPU")
+    }
+    switch address {
     case .index(let index):
       let (rows, next) = try await page(GPUFilter(indexes: [index]), request)
       guard !rows.isEmpty || request.arguments[Cursor.parameter] != nil else { throw GPUAddress.notFound(text) }

@@ -23,7 +23,9 @@ enum Cursor {
     "cursor", "Where the list goes on: from the `Link` header of the page before.",
     schema: .text(pattern: "^[A-Za-z0-9_-]+$", maxLength: lengthMax)
   ) { text throws(ParameterRefusal) in
-    guard !text.isEmpty, text.utf8.count <= lengthMax else { throw ParameterRefusal("is not a cursor of this server") }
+    guard !text.isEmpty, text.utf8.count <= lengthMax, Base64URL.decode(text) != nil else {
+      throw ParameterRefusal("is not a cursor of this server")
+    }
     return text
   }
 
