@@ -6,7 +6,7 @@ CONFIGURATION ?= release
 APUS := .build/release/apus
 LINTED := Package.swift Sources Tests $(wildcard Fuzz) $(wildcard Benchmarks)
 
-.PHONY: help bootstrap build run test tidy lint format coverage cover cover-html cover-pkg bench fuzz soak \
+.PHONY: help bootstrap build run test tidy lint format coverage cover cover-html cover-pkg bench fuzz simulate soak \
 	openapi-gen swagger-static swagger-clean docs clean
 
 help: ## list the targets
@@ -15,7 +15,8 @@ help: ## list the targets
 bootstrap: ## install what a build needs (by package name, only what is missing)
 	@scripts/bootstrap
 
-build: bootstrap swagger-static ## build .build/release/apus
+build: bootstrap ## build .build/release/apus
+	@scripts/stage-swagger || echo "building without Swagger UI: its package cannot be had now"
 	swift build -c $(CONFIGURATION) --product apus
 
 run: build ## build, then run everything in one process on simulated GPUs (4 nodes x 8)
@@ -51,12 +52,15 @@ bench: bootstrap ## measure the parts, then against NATS JetStream and Prometheu
 fuzz: ## run every fuzz target for FOR (make fuzz FOR=60s)
 	@scripts/run-fuzz $(FOR)
 
+simulate: ## thousands of seeded schedules of disk faults over the log and the store
+	@scripts/run-simulations
+
 soak: build ## run the whole for FOR under load and fail on growth (make soak FOR=10m)
 	@Tests/Acceptance/soak.py --apus $(APUS) --for $(FOR)
 
 openapi-gen: ## write docs/openapi.json from the routes' declarations
 	swift build -c $(CONFIGURATION) --product apus
-	.build/$(CONFIGURATION)/apus api --print-openapi > docs/openapi.json.new
+	.build/$(CONFIGURATION)/apus openapi > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
 
 swagger-static: ## put Swagger UI's files from its package into .assets/
