@@ -46,6 +46,8 @@ package struct ApusCommand: AsyncParsableCommand {
     } catch let error as ValidationError {
       fail(error.message, .usage)
     } catch {
+      // `--help` and `help` are commands that answer by an error of the parser's own.
+      if exitCode(for: error) == .success { exit(withError: error) }
       fail("\(error)", .software)
     }
   }
