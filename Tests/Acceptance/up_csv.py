@@ -24,7 +24,7 @@ def check_fleet(api, rows):
     equal({gpu["uuid"] for gpu in gpus}, {row["uuid"] for row in rows}, "the UUIDs of /api/v1/gpus")
     equal(len(gpus), 247, "the GPUs of /api/v1/gpus")
     hosts = {row["Hostname"] for row in rows}
-    equal({gpu["Hostname"] for gpu in gpus}, hosts, "the hosts of /api/v1/gpus")
+    equal({gpu["hostname"] for gpu in gpus}, hosts, "the hosts of /api/v1/gpus")
     paged = api.all_pages("/api/v1/gpus?limit=50")
     equal([gpu["uuid"] for gpu in paged], [gpu["uuid"] for gpu in gpus], "the GPUs in pages of 50")
     nodes = api.json("/api/v1/nodes?limit=10000")
