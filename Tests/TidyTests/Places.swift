@@ -12,7 +12,7 @@ enum Places {
     var scope: [String]
     /// What to do instead.
     var instead: String
-    /// What makes the same call right when it stands in the same statement (this line or the next two).
+    /// What makes the same call right when it stands in the same statement (a line before to two behind).
     var excuse: String?
   }
 
@@ -61,7 +61,9 @@ enum Places {
     Rule(
       patterns: ["Thread.sleep", "usleep(", "sleep("], what: "sleeping",
       places: [], scope: ["Tests/"],
-      instead: "wait for what is waited for, or move a ManualClock"),
+      instead: "wait for what is waited for, or move a ManualClock",
+      // What a part under test is handed instead of the real sleep.
+      excuse: "Sleeper {"),
   ]
 
   /// What stands in the wrong place in one file.
@@ -71,7 +73,7 @@ enum Places {
       if rule.places.contains(where: source.path.hasPrefix) { continue }
       for (index, line) in source.code.enumerated() {
         for pattern in rule.patterns where contains(line, pattern) {
-          let statement = source.code[index...min(index + 2, source.code.count - 1)]
+          let statement = source.code[max(0, index - 1)...min(index + 2, source.code.count - 1)]
           if let excuse = rule.excuse, statement.contains(where: { $0.contains(excuse) }) { continue }
           findings.append(
             Finding(path: source.path, line: index + 1, problem: "\(rule.what) has no place here: \(rule.instead)"))
