@@ -57,8 +57,8 @@ final class PipelineBench: Sendable {
 
   func collector(
     _ log: any RecordLog, _ store: any Store, registry: MetricsRegistry? = nil,
-    onCoverage: @escaping @Sendable (TopicPartition, Int64) async -> Void = { _, _ in },
-    _ change: (inout Collector.Configuration) -> Void = { _ in }
+    _ change: (inout Collector.Configuration) -> Void = { _ in },
+    onCoverage: @escaping @Sendable (TopicPartition, Int64) async -> Void = { _, _ in }
   ) throws -> Collector {
     var configuration = Collector.Configuration(topic: topic)
     configuration.readWait = .milliseconds(5)
@@ -67,6 +67,11 @@ final class PipelineBench: Sendable {
     return try Collector(
       configuration, log: log, store: store, registry: registry ?? self.registry, logger: PipelineBench.logger,
       clock: clock, sleeper: PipelineBench.sleeper, onCoverage: onCoverage)
+  }
+
+  /// Returns when the condition holds. It is asked every millisecond, so that those it waits for get the processor.
+  static func until(_ condition: () async throws -> Bool) async throws {
+    while try await !condition() { try await Task.sleep(for: .milliseconds(1)) }
   }
 
   /// Runs a collector until it has everything that is in the log now, then stops it.
@@ -137,7 +142,11 @@ final class ListSource: Source {
   }
 
   func resume(from position: SourcePosition) async throws(PipelineError) {
-    state.withLock { $0.next = Int(position.bytes[0]) | Int(position.bytes[1]) << 8 }
+    // The number of the batch, and how many of its items were published.
+    state.withLock { state in
+      state.next = Int(position.bytes[0]) | Int(position.bytes[1]) << 8
+      if position.bytes.count > 2 { state.batches[state.next].items.removeFirst(Int(position.bytes[2])) }
+    }
   }
 }
 
@@ -163,7 +172,8 @@ enum TinyFleet {
       let items = sets.indices.map { host in
         TelemetryItem(
           key: Array("h\(host)".utf8),
-          content: .scrape(scrape(sets[host], second: second, value: Double(second * hosts + host))))
+          content: .scrape(scrape(sets[host], second: second, value: Double(second * hosts + host))),
+          position: SourcePosition(bytes: [UInt8(second & 0xff), UInt8(second >> 8), UInt8(host + 1)]))
       }
       let next = second + 1
       return SourceBatch(

@@ -157,9 +157,9 @@ import Testing
       $0.gracePeriod = .milliseconds(1)
     }
     let running = Task { try await streamer.run() }
-    while PipelineBench.metric("gpu_telemetry_streamer_rows_ingested_total", bench.registry) != 60_000 {
+    try await PipelineBench.until {
       #expect(streamer.pendingItems <= 1010)
-      await Task.yield()
+      return PipelineBench.metric("gpu_telemetry_streamer_rows_ingested_total", bench.registry) == 60_000
     }
     streamer.stop()
     try await running.value
@@ -181,7 +181,7 @@ import Testing
     let batches = TinyFleet.batches(hosts: 10, seconds: 500)
     let streamer = try bench.streamer([ListSource(batches)], link) { $0.bufferSamplesMax = 300 }
     let running = Task { try await streamer.run() }
-    while streamer.pendingItems < 100 { await Task.yield() }
+    try await PipelineBench.until { streamer.pendingItems >= 100 }
     for _ in 0..<1000 { await Task.yield() }
     #expect(streamer.pendingItems <= 110)
     link.isDown = false

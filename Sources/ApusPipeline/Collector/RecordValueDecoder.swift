@@ -69,6 +69,14 @@ struct SeriesGrouping {
     }
   }
 
+  mutating func add(_ samples: [SeriesSamples]) {
+    for series in samples {
+      for (timestamp, value) in zip(series.timestamps, series.values) {
+        add(series.labels, timestamp: timestamp, value: value)
+      }
+    }
+  }
+
   /// The series in the order of their first sample, each ascending by time.
   consuming func finish() -> [SeriesSamples] {
     if isSorted { return series }

@@ -26,7 +26,7 @@ package struct SourceBatch: Sendable {
   package var rowsInvalid = 0
   /// Of these, rows that do not say which GPU they are about.
   package var rowsWithoutGPU = 0
-  /// Where a file source stands behind this batch; nil for a live one.
+  /// Where a file source stands behind this batch, rows that gave no item included; nil for a live one.
   package var position: SourcePosition?
 
   package init(items: [TelemetryItem], rows: Int, position: SourcePosition? = nil) {
@@ -57,10 +57,14 @@ package struct TelemetryItem: Sendable {
   /// The host: records of one key stay in order.
   package var key: [UInt8]
   package var content: Content
+  /// Where a file source stands behind this item. A streamer may end between any two items, and what it had published
+  /// is not published again by its next run only if it can say where that was; so each item of a file has one.
+  package var position: SourcePosition?
 
-  package init(key: [UInt8], content: Content) {
+  package init(key: [UInt8], content: Content, position: SourcePosition? = nil) {
     self.key = key
     self.content = content
+    self.position = position
   }
 
   package var sampleCount: Int {

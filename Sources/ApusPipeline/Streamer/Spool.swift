@@ -85,8 +85,7 @@ package actor Spool {
     return tooLarge
   }
 
-  /// The oldest entries that wait, at most about `maxBytes`; the last one carries the position behind them. Empty when
-  /// nothing waits.
+  /// The oldest entries that wait, at most about `maxBytes`, each with the position behind it. Empty when nothing waits.
   func next(maxBytes: Int) async throws(PipelineError) -> [StreamBuffer.Entry] {
     while readOffset < endOffset {
       let slice: LogSlice
@@ -103,13 +102,8 @@ package actor Spool {
       guard !slice.batches.isEmpty else { break }
       var entries: [StreamBuffer.Entry] = []
       for batch in slice.batches { entries += try await decode(batch) }
-      let position = Spool.position(readOffset)
-      if entries.isEmpty {
-        // Only sets: the position moves with what follows.
-        continue
-      }
-      entries[entries.count - 1].position = (Spool.sourceIndex, position)
-      return entries
+      // With nothing but sets the position moves with what follows.
+      if !entries.isEmpty { return entries }
     }
     return []
   }
@@ -134,7 +128,8 @@ package actor Spool {
         let item = TelemetryItem(key: record.key ?? [], content: TelemetryItem.Content(content))
         entries.append(
           StreamBuffer.Entry(
-            item: item, position: nil, collectedNanoseconds: clock.monotonicNanoseconds, isLive: true))
+            item: item, position: (Spool.sourceIndex, Spool.position(offset + 1)),
+            collectedNanoseconds: clock.monotonicNanoseconds, isLive: true))
       case .set: break
       case .unknownSet, .invalid, .several: lost += 1
       }

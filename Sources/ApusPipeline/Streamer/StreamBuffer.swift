@@ -1,7 +1,7 @@
 /// What waits between collecting and publishing: a queue of items with a bound in samples and in bytes. Pure.
 ///
-/// Items leave in the order in which they came. A file source's position travels with the last item of its batch, so
-/// that it is known to be published when all before it is.
+/// Items leave in the order in which they came. A file source's positions travel with its items, so that one is known to
+/// be published when all before it is.
 struct StreamBuffer {
   struct Entry {
     /// Nil where a batch had no items and only moves the position.
@@ -40,7 +40,8 @@ struct StreamBuffer {
   mutating func push(_ batch: SourceBatch, source: Int, isLive: Bool, at nanoseconds: UInt64) {
     for (index, item) in batch.items.enumerated() {
       var entry = Entry(item: item, position: nil, collectedNanoseconds: nanoseconds, isLive: isLive)
-      if index == batch.items.count - 1, let position = batch.position { entry.position = (source, position) }
+      let isLast = index == batch.items.count - 1
+      if let position = (isLast ? batch.position : nil) ?? item.position { entry.position = (source, position) }
       append(entry)
     }
     if batch.items.isEmpty, let position = batch.position {

@@ -46,6 +46,8 @@ package actor CSVSource: Source {
   private var lastReport: UInt64?
   private var isDone = false
   private var isPassEmpty = true
+  /// The file has no column for the time.
+  private var lacksTimestamps = false
 
   /// - Parameters:
   ///   - disk: which disk a path is on, and what it is called there; by default the machine's file system.
@@ -107,16 +109,13 @@ package actor CSVSource: Source {
     batch.rowsInvalid = skipped.invalid
     batch.rowsWithoutGPU = skipped.withoutGPU
     skipped = (0, 0, 0)
-    for group in groups[nextGroup..<end] {
-      let key = Array(group.host.utf8)
-      for content in group.contents {
-        let stamped =
-          configuration.timestamps == .now ? restamper.restamp(content, host: group.host, now: now) : content
-        batch.items.append(TelemetryItem(key: key, content: stamped))
-      }
+    for (index, group) in groups[nextGroup..<end].enumerated() {
+      position.groups = UInt32(nextGroup + index + 1)
+      batch.items.append(
+        TelemetryItem(
+          key: Array(group.host.utf8), content: content(of: group, now: now), position: position.encoded))
     }
     nextGroup = end
-    position.groups = UInt32(end)
     batch.position = position.encoded
     progress.rows += batch.rows
     progress.rowsInvalid += batch.rowsInvalid
@@ -126,6 +125,27 @@ package actor CSVSource: Source {
       + (groups.isEmpty ? chunkBytes : chunkBytes * Int64(end) / Int64(groups.count))
     onProgress(progress)
     return batch
+  }
+
+  /// One item for a group, whatever it is made of, because a position stands behind a group and not within it: usually
+  /// its scrape; else all of its samples series by series.
+  private func content(of group: CSVChunker.Group, now: Int64) -> TelemetryItem.Content {
+    var contents = group.contents
+    if configuration.timestamps == .now {
+      for index in contents.indices {
+        contents[index] = restamper.restamp(
+          contents[index], host: group.host, repeats: index > 0 || lacksTimestamps, now: now)
+      }
+    }
+    if contents.count == 1 { return contents[0] }
+    var grouping = SeriesGrouping()
+    for content in contents {
+      switch content {
+      case .scrape(let scrape): grouping.add(RecordValueEncoder.samples(of: scrape))
+      case .samples(let samples): grouping.add(samples)
+      }
+    }
+    return .samples(grouping.finish())
   }
 
   /// False when the task was cancelled meanwhile.
@@ -218,7 +238,7 @@ package actor CSVSource: Source {
     let name = configuration.files[Int(position.file)]
     let (configuration, disk, resumed) = (configuration, disk, resumed)
     let now = Timestamp(milliseconds: clock.now)
-    let (opened, checksum) = try await CSVSource.offPool { () throws(PipelineError) in
+    let (opened, checksum, lacks) = try await CSVSource.offPool { () throws(PipelineError) in
       do throws(DiskError) {
         let (disk, path) = try disk(name)
         let file = try disk.open(path, .read)
@@ -226,9 +246,8 @@ package actor CSVSource: Source {
         let head = try file.read(Int(min(size, 4096)), at: 0)
         let checksum = CRC32C.checksum(head)
         var open = OpenFile(file: file, size: size, chunker: CSVSource.chunker(configuration, .original), fed: 0)
-        if configuration.timestamps == .now, CSVSource.lacksTimestamps(head) {
-          open.chunker = CSVSource.chunker(configuration, .now)
-        }
+        let lacks = configuration.timestamps == .now && CSVSource.lacksTimestamps(head)
+        if lacks { open.chunker = CSVSource.chunker(configuration, .now) }
         if let resumed, resumed.offset > 0 {
           guard resumed.headChecksum == checksum, resumed.offset <= size else {
             throw DiskError(kind: .other, operation: "resume", path: name)
@@ -239,7 +258,7 @@ package actor CSVSource: Source {
         } else if let resumed, resumed.headChecksum != checksum {
           throw DiskError(kind: .other, operation: "resume", path: name)
         }
-        return (open, checksum)
+        return (open, checksum, lacks)
       } catch {
         if error.operation == "resume" {
           throw PipelineError.invalidCheckpoint(
@@ -250,6 +269,7 @@ package actor CSVSource: Source {
     }
     open = opened
     position.headChecksum = checksum
+    lacksTimestamps = lacks
   }
 
   private static func chunker(
@@ -350,8 +370,11 @@ struct Restamper {
   /// The last time given to each host.
   private var last: [String: Int64] = [:]
 
-  /// Groups come by ascending time; those of one time get one new time.
-  mutating func restamp(_ content: TelemetryItem.Content, host: String, now: Int64) -> TelemetryItem.Content {
+  /// Groups come by ascending time; those of one time get one new time. Where the content may repeat series of the
+  /// host's last, it follows that by a millisecond.
+  mutating func restamp(
+    _ content: TelemetryItem.Content, host: String, repeats: Bool, now: Int64
+  ) -> TelemetryItem.Content {
     let time: Int64
     switch content {
     case .scrape(let scrape): time = scrape.timestamp.milliseconds
@@ -361,8 +384,7 @@ struct Restamper {
       original = time
       current = max(now, current == .min ? now : current + 1)
     }
-    // A host's second scrape of one time repeats series, and follows the first by a millisecond.
-    if case .scrape = content, let previous = last[host], previous >= current { current = previous + 1 }
+    if repeats, case .scrape = content, let previous = last[host], previous >= current { current = previous + 1 }
     switch content {
     case .scrape(var scrape):
       last[host] = current
