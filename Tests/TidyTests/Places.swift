@@ -13,7 +13,7 @@ enum Places {
     /// What to do instead.
     var instead: String
     /// What makes the same call right when it stands in the same statement (a line before to two behind).
-    var excuse: String?
+    var excuses: [String] = []
   }
 
   static let rules: [Rule] = [
@@ -51,7 +51,7 @@ enum Places {
       // A seed has to come from somewhere: the assembly makes it and hands it on.
       places: ["Sources/ApusCommands/"],
       scope: ["Sources/", "Tests/"],
-      instead: "take a seeded generator", excuse: "using:"),
+      instead: "take a seeded generator", excuses: ["using:"]),
     Rule(
       patterns: ["fatalError("], what: "fatalError", places: [], scope: ["Sources/"],
       instead: "use precondition with the values, or throw"),
@@ -62,8 +62,8 @@ enum Places {
       patterns: ["Thread.sleep", "usleep(", "sleep("], what: "sleeping",
       places: [], scope: ["Tests/"],
       instead: "wait for what is waited for, or move a ManualClock",
-      // What a part under test is handed instead of the real sleep.
-      excuse: "Sleeper {"),
+      // What a part under test is handed instead of the real sleep; and asking again whether a condition holds.
+      excuses: ["Sleeper {", "while "]),
   ]
 
   /// What stands in the wrong place in one file.
@@ -74,7 +74,7 @@ enum Places {
       for (index, line) in source.code.enumerated() {
         for pattern in rule.patterns where contains(line, pattern) {
           let statement = source.code[max(0, index - 1)...min(index + 2, source.code.count - 1)]
-          if let excuse = rule.excuse, statement.contains(where: { $0.contains(excuse) }) { continue }
+          if rule.excuses.contains(where: { excuse in statement.contains { $0.contains(excuse) } }) { continue }
           findings.append(
             Finding(path: source.path, line: index + 1, problem: "\(rule.what) has no place here: \(rule.instead)"))
           break
