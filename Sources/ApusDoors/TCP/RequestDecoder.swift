@@ -2,7 +2,7 @@ import ApusBroker
 import ApusIO
 
 /// Reads the JSON object of a request in one pass, without an allocation a message: what is text stays in the frame.
-struct RequestDecoder {
+package struct RequestDecoder {
   /// The most messages of one `publish`.
   static let messagesMax = 100_000
   /// How deep a request may nest; the deepest that is defined is 4.
@@ -16,11 +16,11 @@ struct RequestDecoder {
   private var lastTopicBytes: [UInt8] = []
   private var lastTopic: TopicName?
 
-  init() {}
+  package init() {}
 
   /// Fills `request` and `messages`; answers where the payload begins. On an error `request.id` tells what was read
   /// of it.
-  mutating func decode(_ frame: UnsafeRawBufferPointer) throws(DoorError) -> Int {
+  package mutating func decode(_ frame: UnsafeRawBufferPointer) throws(DoorError) -> Int {
     request = Request()
     messages.removeAll(keepingCapacity: true)
     hasType = false

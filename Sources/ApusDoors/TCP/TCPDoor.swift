@@ -136,7 +136,7 @@ package struct TCPDoor: Service {
     guard connections.begin(limit: configuration.connectionsMax) else {
       metrics.connectionsRefused.add()
       metrics.countError(.tooManyConnections)
-      refuse(channel)
+      try refuse(channel)
       return
     }
     metrics.connectionsAccepted.add()
@@ -166,22 +166,20 @@ package struct TCPDoor: Service {
     }
   }
 
-  private func refuse(_ channel: any Channel) {
+  private func refuse(_ channel: any Channel) throws {
     var writer = FrameWriter()
     writer.error(
       DoorError(
         .tooManyConnections, "there are \(configuration.connectionsMax) connections already, which is the limit"),
       id: nil, isFatal: true)
-    let words = writer.take()
-    // The channel is not active before its initialiser returns.
-    channel.eventLoop.execute { TCPDoor.close(channel, saying: words, within: configuration.lastWordsTimeout) }
+    try channel.pipeline.syncOperations.addHandler(
+      RefusalHandler(words: writer.take(), timeout: configuration.lastWordsTimeout))
   }
 
   /// Sends what is to be said last, closes our half, and gives the client a moment to read it: a full close at once
   /// would make the kernel throw the words away when bytes of the client are still unread.
-  private static func close(_ channel: any Channel, saying words: [UInt8], within time: Duration) {
+  static func close(_ channel: any Channel, saying words: [UInt8], within time: Duration) {
     channel.eventLoop.execute {
-      guard channel.isActive else { return }
       let deadline = channel.eventLoop.scheduleTask(in: TimeAmount(time)) { channel.close(promise: nil) }
       channel.closeFuture.whenComplete { _ in deadline.cancel() }
       channel.writeAndFlush(ByteBuffer(bytes: words)).whenComplete { _ in
@@ -189,6 +187,25 @@ package struct TCPDoor: Service {
       }
     }
   }
+}
+
+/// Tells a connection that there is no room for it, as soon as it can be told, and closes it.
+private final class RefusalHandler: ChannelInboundHandler {
+  typealias InboundIn = ByteBuffer
+  private let words: [UInt8]
+  private let timeout: Duration
+
+  init(words: [UInt8], timeout: Duration) {
+    self.words = words
+    self.timeout = timeout
+  }
+
+  func channelActive(context: ChannelHandlerContext) {
+    TCPDoor.close(context.channel, saying: words, within: timeout)
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {}
+  func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }
 
 /// The connections that are open, so that they can be counted and ended.

@@ -48,6 +48,8 @@ final class TCPSession {
   private var subscriptions: [Int64: Subscriber] = [:]
   private var nextSubscription: Int64 = 1
   private let fetches = FetchCount()
+  /// When this turn's messages were received, for those that bring no timestamp.
+  private var receivedAt: Int64 = 0
 
   init(context: DoorContext, inbox: ConnectionInbox, outbox: ConnectionOutbox, client: String) {
     self.context = context
@@ -80,6 +82,7 @@ final class TCPSession {
   }
 
   private func turn(_ frames: [ByteBuffer], _ group: inout DiscardingTaskGroup) async {
+    receivedAt = context.clock.now
     for frame in frames {
       switch step(frame, mayLookUp: true) {
       case .done: break
@@ -161,7 +164,7 @@ final class TCPSession {
     }
     let partition = TopicPartition(topic: topic, partition: number)
     if request.isBatch { return try assembler.add(batches: payload, request: request, partition: partition) }
-    return try assembler.add(messages, request: request, partition: partition, timestamp: context.clock.now)
+    return try assembler.add(messages, request: request, partition: partition, timestamp: receivedAt)
   }
 
   /// The partition that the keys of the messages say, as every Kafka client would choose it.
