@@ -9,7 +9,7 @@ package protocol Disk: AnyObject, Sendable {
   /// The names of the entries of a directory, in no particular order. A directory that is not there is an error.
   func list(_ directory: String) throws(DiskError) -> [String]
   func exists(_ path: String) throws(DiskError) -> Bool
-  /// Makes a directory and those above it. Durable only after `syncDirectory` of its parent.
+  /// Makes a directory and those above it, where they are not there yet; they are durable on return.
   func createDirectory(_ path: String) throws(DiskError)
   /// Removes a file. Durable only after `syncDirectory`.
   func remove(_ path: String) throws(DiskError)

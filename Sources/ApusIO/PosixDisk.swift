@@ -54,14 +54,17 @@ package final class PosixDisk: Disk {
   }
 
   package func createDirectory(_ path: String) throws(DiskError) {
-    var made = ""
     let full = absolute(path)
-    if full.hasPrefix("/") { made = "/" }
+    var parent = full.hasPrefix("/") ? "/" : "."
+    var made = full.hasPrefix("/") ? "/" : ""
     for part in full.split(separator: "/") {
       made += made.isEmpty || made.hasSuffix("/") ? String(part) : "/" + part
-      if mkdir(made, 0o750) != 0 && errno != EEXIST && errno != EISDIR {
+      if mkdir(made, 0o750) == 0 {
+        try PosixDisk.sync(directory: parent)
+      } else if errno != EEXIST && errno != EISDIR {
         throw DiskError(errno: errno, operation: "mkdir", path: made)
       }
+      parent = made
     }
   }
 
@@ -83,11 +86,14 @@ package final class PosixDisk: Disk {
   }
 
   package func syncDirectory(_ directory: String) throws(DiskError) {
-    let full = absolute(directory)
-    let descriptor = posixOpen(full, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
-    guard descriptor >= 0 else { throw DiskError(errno: errno, operation: "open", path: full) }
+    try PosixDisk.sync(directory: absolute(directory))
+  }
+
+  private static func sync(directory path: String) throws(DiskError) {
+    let descriptor = posixOpen(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+    guard descriptor >= 0 else { throw DiskError(errno: errno, operation: "open", path: path) }
     defer { close(descriptor) }
-    guard fsync(descriptor) == 0 else { throw DiskError(errno: errno, operation: "sync", path: full) }
+    guard fsync(descriptor) == 0 else { throw DiskError(errno: errno, operation: "sync", path: path) }
   }
 
   package func space() throws(DiskError) -> (free: Int64, total: Int64) {

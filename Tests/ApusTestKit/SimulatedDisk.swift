@@ -86,6 +86,10 @@ package final class SimulatedDisk: Disk {
       let kept = state.journal.isEmpty ? 0 : Int.random(in: 0...state.journal.count, using: &state.random)
       for change in state.journal[..<kept] { change.apply(to: &state.durableEntries) }
       state.journal = []
+      // What lies in a directory whose own entry was lost is lost with it.
+      for path in state.durableEntries.keys.sorted() where !path.isEmpty {
+        if state.durableEntries[Disks.directory(of: path)] != 0 { state.durableEntries[path] = nil }
+      }
       state.entries = state.durableEntries
       let alive = Set(state.entries.values)
       for inode in state.inodes.keys.sorted() {
@@ -166,6 +170,7 @@ package final class SimulatedDisk: Disk {
         } else {
           try state.beginOperation("mkdir", made)
           state.change(.link(path: made, inode: 0))
+          state.storeEntries(of: Disks.directory(of: made))
         }
       }
     }
@@ -216,10 +221,7 @@ package final class SimulatedDisk: Disk {
       if state.chance(state.faults.syncFails) {
         throw DiskError(kind: .inputOutput, operation: "sync", path: directory)
       }
-      // A journalling file system keeps its order: what came before in other directories becomes durable as well.
-      guard let last = state.journal.lastIndex(where: { $0.touches(directory) }) else { return }
-      for change in state.journal[...last] { change.apply(to: &state.durableEntries) }
-      state.journal.removeSubrange(...last)
+      state.storeEntries(of: directory)
     }
   }
 
@@ -268,6 +270,13 @@ extension SimulatedDisk.State {
       crashed = true
       throw SimulatedDisk.powerIsOff(operation, path)
     }
+  }
+
+  /// Makes a directory's entries durable, and no other's: a journalling file system stores more with them, but nobody
+  /// may rely on that.
+  mutating func storeEntries(of directory: String) {
+    for change in journal where change.touches(directory) { change.apply(to: &durableEntries) }
+    journal.removeAll { $0.touches(directory) }
   }
 
   mutating func change(_ change: SimulatedDirectoryChange) {
