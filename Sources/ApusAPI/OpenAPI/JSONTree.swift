@@ -26,11 +26,10 @@ package indirect enum JSONTree: Hashable, Sendable {
     return members.first { $0.name == name }?.value
   }
 
-  /// The text, two spaces a level, members on lines of their own, a line feed at the end: made to be read and compared.
+  /// The text, two spaces a level, members on lines of their own: made to be read and compared.
   package var indented: [UInt8] {
     var bytes: [UInt8] = []
     JSONTree.append(self, level: 0, to: &bytes)
-    bytes.append(UInt8(ascii: "\n"))
     return bytes
   }
 
