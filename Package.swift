@@ -140,6 +140,16 @@ let package = Package(
       dependencies: ["ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusPipeline", "ApusTestKit"],
       swiftSettings: common
     ),
+    .target(
+      name: "FuzzTargets",
+      dependencies: [
+        "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusDoors",
+        .product(name: "NIOCore", package: "swift-nio"),
+      ],
+      path: "Fuzz/Targets",
+      swiftSettings: common
+    ),
+    .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "ApusTestKit"], swiftSettings: common),
     .testTarget(name: "TidyTests", swiftSettings: common),
   ],
   swiftLanguageModes: [.v6]
@@ -174,4 +184,34 @@ if Context.environment["APUS_SIMULATIONS"] != nil {
   package.products = []
   package.dependencies = [.package(url: "https://github.com/apple/swift-log", from: "1.16.2")]
   package.targets.removeAll { !kept.contains($0.name) }
+}
+
+// `make fuzz`: the decoders and nothing else, watched by libFuzzer and the address sanitizer. Of the doors only what
+// reads bytes is built, so that no server is.
+if Context.environment["APUS_FUZZ"] != nil {
+  let rooms: Set = [
+    "CKernels", "CZstd", "CLZ4", "CZlib", "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusDoors",
+    "FuzzTargets",
+  ]
+  package.products = [.executable(name: "apus-fuzz", targets: ["ApusFuzz"])]
+  package.dependencies = [
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+  ]
+  package.targets.removeAll { !rooms.contains($0.name) }
+  let watched = common + [.unsafeFlags(["-sanitize=fuzzer,address", "-assert-config", "Debug", "-g"])]
+  for target in package.targets where target.type == .regular && target.name != "CKernels" {
+    target.swiftSettings = watched
+    guard target.name == "ApusDoors" else { continue }
+    target.dependencies = ["ApusIO", "ApusBroker", .product(name: "NIOCore", package: "swift-nio")]
+    target.sources = [
+      "DoorError.swift", "TCP/Base64.swift", "TCP/FrameDecoder.swift", "TCP/Request.swift",
+      "TCP/RequestDecoder.swift",
+    ]
+  }
+  package.targets.append(
+    .executableTarget(
+      name: "ApusFuzz", dependencies: ["FuzzTargets"], path: "Fuzz/Driver", swiftSettings: watched,
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])]
+    ))
 }
