@@ -89,7 +89,7 @@ struct GPUInventory: Sendable {
     var found: Set<String> = []
     for (label, absent) in FleetLabels.deciding(FleetLabels.uuid) {
       var matchers = absent + filter.matchers
-      matchers.append(filter.uuids.isEmpty ? .notEqual(label, "") : .oneOf(label, filter.uuids))
+      if !filter.uuids.isEmpty { matchers.append(.oneOf(label, filter.uuids)) }
       for uuid in try await reader.store.labelValues(label, matchers, in: .all) where !uuid.isEmpty {
         if after.map({ $0 < uuid }) ?? true { found.insert(uuid) }
       }
