@@ -167,6 +167,11 @@ if Context.environment["APUS_BENCHMARKS"] != nil {
     ))
 }
 
+// `make docs`: the reference of the sources from their comments.
+if Context.environment["APUS_DOCS"] != nil {
+  package.dependencies.append(.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"))
+}
+
 // `make tidy`: the repository's checks read the sources and import none of them, so alone they build in seconds.
 if Context.environment["APUS_TIDY"] != nil {
   package.products = []
