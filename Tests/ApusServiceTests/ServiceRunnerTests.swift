@@ -50,6 +50,8 @@ import Testing
     logger.logLevel = .critical
     var runner = ServiceRunner(logger: logger, grace: grace)
     runner.signals = signals
+    // Long, so that a busy machine does not pass for a part that hangs.
+    runner.cancellationGrace = .seconds(600)
     runner.exitNow = { code in Issue.record("the process would end with \(code)") }
     return runner
   }
