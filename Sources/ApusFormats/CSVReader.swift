@@ -274,7 +274,7 @@ extension CSVReader {
     var timestamp = now.milliseconds
     if configuration.timestamps == .original {
       let range = template.isValueFirst ? match.second : match.first
-      if range.count == lastTime.count, !range.isEmpty, text[range].elementsEqual(lastTime) {
+      if !range.isEmpty, isEqual(text, range, lastTime) {
         timestamp = lastMilliseconds
       } else {
         guard let parsed = TimeNotation.parse(UnsafeRawBufferPointer(rebasing: text[range])) else { return false }

@@ -101,20 +101,26 @@ struct ExpositionLine {
       throw LineFault(reason: .labelTooLong, position: name.lowerBound)
     }
     // The name is ASCII: the grammar has seen to it.
-    builder.set(nameBytes: Labels.metricNameLabel.utf8, valueBytes: page[name])
-    for part in parts {
+    var metricNameLabel = Labels.metricNameLabel
+    metricNameLabel.withUTF8 {
+      builder.set(name: UnsafeRawBufferPointer($0), value: UnsafeRawBufferPointer(rebasing: page[name]))
+    }
+    for (index, part) in parts.enumerated() {
       guard part.name.count <= FormatLimits.labelNameBytes, part.value.count <= FormatLimits.labelValueBytes else {
         throw LineFault(reason: .labelTooLong, position: part.name.lowerBound)
       }
-      guard UTF8Check.isValid(UnsafeRawBufferPointer(rebasing: page[part.value])) else {
-        throw LineFault(reason: .notUTF8, position: part.value.lowerBound)
+      let label = UnsafeRawBufferPointer(rebasing: page[part.name])
+      let value = UnsafeRawBufferPointer(rebasing: page[part.value])
+      guard UTF8Check.isValid(value) else { throw LineFault(reason: .notUTF8, position: part.value.lowerBound) }
+      let isTaken =
+        label.elementsEqual(Labels.metricNameLabel.utf8)
+        || parts[..<index].contains { $0.name.count == label.count && page[$0.name].elementsEqual(label) }
+      guard !isTaken else { throw LineFault(reason: .duplicateLabel, position: part.name.lowerBound) }
+      if part.hasEscapes {
+        ExpositionLine.unescape(page, part.value).withUnsafeBytes { builder.set(name: label, value: $0) }
+      } else {
+        builder.set(name: label, value: value)
       }
-      guard !builder.contains(nameBytes: page[part.name]) else {
-        throw LineFault(reason: .duplicateLabel, position: part.name.lowerBound)
-      }
-      builder.set(
-        nameBytes: page[part.name],
-        valueBytes: part.hasEscapes ? ExpositionLine.unescape(page, part.value) : Array(page[part.value]))
     }
     for label in extra where !builder.contains(nameBytes: label.name.utf8) { builder.set(label.name, label.value) }
     return builder.finish()

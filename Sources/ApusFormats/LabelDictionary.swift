@@ -4,29 +4,44 @@ import ApusModel
 /// Writes label sets as lists of numbers of `name="value"` pairs, each pair once: the series of one source share almost
 /// all of theirs, so a set takes a tenth of the bytes (docs/format/records.md, "Label dictionary").
 struct LabelDictionaryWriter {
-  private var numbers: [ArraySlice<UInt8>: Int] = [:]
-  private var pairs: [ArraySlice<UInt8>] = []
+  /// By the hash of a pair's bytes, or the next free key behind it where two hashes are equal.
+  private var numbers: [UInt64: Int] = [:]
+  /// The pairs one after another, and where each begins and ends.
+  private var pairs: [UInt8] = []
+  private var ranges: [Range<Int>] = []
   private var body = ByteWriter()
+  private var list: [Int] = []
 
   /// Appends one label set to the body.
   mutating func add(_ labels: Labels) {
-    var list: [Int] = []
-    list.reserveCapacity(16)
-    var start = 0
-    labels.forEach { _, value in
-      // A pair is the stretch of the canonical bytes that holds one label, lengths and all.
-      let pair = labels.bytes[start..<value.endIndex]
-      start = value.endIndex
-      if let number = numbers[pair] {
-        list.append(number)
-      } else {
-        numbers[pair] = pairs.count
-        list.append(pairs.count)
-        pairs.append(pair)
+    list.removeAll(keepingCapacity: true)
+    var ends: [Int] = []
+    ends.reserveCapacity(16)
+    labels.forEach { _, value in ends.append(value.endIndex) }
+    labels.bytes.withUnsafeBytes { bytes in
+      var start = 0
+      for end in ends {
+        // A pair is the stretch of the canonical bytes that holds one label, lengths and all.
+        list.append(number(of: UnsafeRawBufferPointer(rebasing: bytes[start..<end])))
+        start = end
       }
     }
     body.writeVarint(UInt64(list.count))
     for number in list { body.writeVarint(UInt64(number)) }
+  }
+
+  private mutating func number(of pair: UnsafeRawBufferPointer) -> Int {
+    var key = KeyHash.hash(pair)
+    while let known = numbers[key] {
+      let isSame = pairs.withUnsafeBytes { UnsafeRawBufferPointer(rebasing: $0[ranges[known]]).elementsEqual(pair) }
+      if isSame { return known }
+      key &+= 1
+    }
+    let number = ranges.count
+    numbers[key] = number
+    ranges.append(pairs.count..<pairs.count + pair.count)
+    pairs.append(contentsOf: pair)
+    return number
   }
 
   /// Appends to the body what belongs to the label set just added.
@@ -34,8 +49,8 @@ struct LabelDictionaryWriter {
 
   /// The dictionary, then the body.
   func write(to writer: inout ByteWriter) {
-    writer.writeVarint(UInt64(pairs.count))
-    for pair in pairs { writer.write(pair) }
+    writer.writeVarint(UInt64(ranges.count))
+    writer.write(pairs)
     writer.write(body.bytes)
   }
 }

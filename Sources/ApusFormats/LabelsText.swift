@@ -42,61 +42,96 @@ package enum LabelsText {
 
   package static func parse(_ text: String) throws(TelemetryProblem) -> LabelsBuilder {
     var builder = LabelsBuilder()
-    try parse(Array(text.utf8), into: &builder)
+    var text = text
+    var problem: TelemetryProblem?
+    text.withUTF8 { text in
+      do throws(TelemetryProblem) {
+        try parse(UnsafeRawBufferPointer(text), into: &builder)
+      } catch { problem = error }
+    }
+    if let problem { throw problem }
     return builder
   }
 
   /// Reads the pairs into a builder. Blanks beside commas and braces around the whole are let pass.
-  static func parse(_ text: [UInt8], into builder: inout LabelsBuilder) throws(TelemetryProblem) {
-    var text = text[...]
-    trim(&text)
-    if text.first == UInt8(ascii: "{"), text.last == UInt8(ascii: "}") {
-      text = text.dropFirst().dropLast()
-      trim(&text)
+  static func parse(_ text: UnsafeRawBufferPointer, into builder: inout LabelsBuilder) throws(TelemetryProblem) {
+    var rest = trimmed(text, 0..<text.count)
+    if rest.count >= 2, text[rest.lowerBound] == UInt8(ascii: "{"), text[rest.upperBound - 1] == UInt8(ascii: "}") {
+      rest = trimmed(text, rest.lowerBound + 1..<rest.upperBound - 1)
     }
-    var value: [UInt8] = []
+    var unescaped: [UInt8] = []
     var count = 0
-    while !text.isEmpty {
-      guard let equals = text.firstIndex(of: UInt8(ascii: "=")) else { throw .invalidLabels }
-      var name = text[..<equals]
-      trim(&name)
-      text = text[(equals + 1)...]
-      guard !name.isEmpty, text.first == UInt8(ascii: "\"") else { throw .invalidLabels }
-      text = text.dropFirst()
-      try takeValue(&text, into: &value)
+    var position = rest.lowerBound
+    let end = rest.upperBound
+    while position < end {
+      guard let equals = text[position..<end].firstIndex(of: UInt8(ascii: "=")) else { throw .invalidLabels }
+      let name = trimmed(text, position..<equals)
+      guard !name.isEmpty, equals + 1 < end, text[equals + 1] == UInt8(ascii: "\"") else { throw .invalidLabels }
+      let start = equals + 2
+      let (closing, hasEscapes) = try endOfValue(text, start, end)
       count += 1
       guard count <= FormatLimits.labelsPerSeries else { throw .tooManyLabels(limit: FormatLimits.labelsPerSeries) }
-      builder.set(nameBytes: name, valueBytes: value)
-      trim(&text)
-      if text.isEmpty { break }
-      guard text.first == UInt8(ascii: ",") else { throw .invalidLabels }
-      text = text.dropFirst()
-      trim(&text)
+      let nameBytes = UnsafeRawBufferPointer(rebasing: text[name])
+      if hasEscapes {
+        unescape(text, start..<closing, into: &unescaped)
+        unescaped.withUnsafeBytes { builder.set(name: nameBytes, value: $0) }
+      } else {
+        builder.set(name: nameBytes, value: UnsafeRawBufferPointer(rebasing: text[start..<closing]))
+      }
+      position = skipBlanks(text, closing + 1, end)
+      if position == end { break }
+      guard text[position] == UInt8(ascii: ",") else { throw .invalidLabels }
+      position = skipBlanks(text, position + 1, end)
     }
   }
 
-  /// From behind the opening quote to behind the closing one.
-  private static func takeValue(_ text: inout ArraySlice<UInt8>, into value: inout [UInt8]) throws(TelemetryProblem) {
-    value.removeAll(keepingCapacity: true)
-    while let byte = text.popFirst() {
-      switch byte {
-      case UInt8(ascii: "\""): return
+  /// Where the closing quote of a value stands, and whether a backslash stands before it.
+  private static func endOfValue(
+    _ text: UnsafeRawBufferPointer, _ start: Int, _ end: Int
+  ) throws(TelemetryProblem) -> (closing: Int, hasEscapes: Bool) {
+    var position = start
+    var hasEscapes = false
+    while position < end {
+      switch text[position] {
+      case UInt8(ascii: "\""): return (position, hasEscapes)
       case UInt8(ascii: "\\"):
-        guard let escaped = text.popFirst() else { throw .invalidLabels }
-        switch escaped {
-        case UInt8(ascii: "n"): value.append(UInt8(ascii: "\n"))
-        case UInt8(ascii: "\\"), UInt8(ascii: "\""): value.append(escaped)
+        hasEscapes = true
+        guard position + 1 < end else { throw .invalidLabels }
+        switch text[position + 1] {
+        case UInt8(ascii: "n"), UInt8(ascii: "\\"), UInt8(ascii: "\""): position += 2
         default: throw .invalidLabels
         }
-      default: value.append(byte)
+      default: position += 1
       }
     }
     throw .invalidLabels
   }
 
-  private static func trim(_ text: inout ArraySlice<UInt8>) {
-    while let byte = text.first, byte == 0x20 || byte == 0x09 { text = text.dropFirst() }
-    while let byte = text.last, byte == 0x20 || byte == 0x09 { text = text.dropLast() }
+  private static func unescape(_ text: UnsafeRawBufferPointer, _ range: Range<Int>, into bytes: inout [UInt8]) {
+    bytes.removeAll(keepingCapacity: true)
+    var position = range.lowerBound
+    while position < range.upperBound {
+      if text[position] == UInt8(ascii: "\\") {
+        position += 1
+        bytes.append(text[position] == UInt8(ascii: "n") ? UInt8(ascii: "\n") : text[position])
+      } else {
+        bytes.append(text[position])
+      }
+      position += 1
+    }
+  }
+
+  private static func skipBlanks(_ text: UnsafeRawBufferPointer, _ start: Int, _ end: Int) -> Int {
+    var position = start
+    while position < end, text[position] == 0x20 || text[position] == 0x09 { position += 1 }
+    return position
+  }
+
+  private static func trimmed(_ text: UnsafeRawBufferPointer, _ range: Range<Int>) -> Range<Int> {
+    let start = skipBlanks(text, range.lowerBound, range.upperBound)
+    var end = range.upperBound
+    while end > start, text[end - 1] == 0x20 || text[end - 1] == 0x09 { end -= 1 }
+    return start..<end
   }
 
   /// Refuses labels beyond the bounds of `FormatLimits`, and such as are not UTF-8.

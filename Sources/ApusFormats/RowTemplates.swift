@@ -4,6 +4,15 @@
   import Darwin
 #endif
 
+/// Whether a stretch of a text is the same as remembered bytes.
+@inline(__always)
+func isEqual(_ text: UnsafeRawBufferPointer, _ range: Range<Int>, _ known: [UInt8]) -> Bool {
+  guard range.count == known.count, let base = text.baseAddress else { return false }
+  return known.withUnsafeBytes { known in
+    known.baseAddress.map { memcmp($0, base + range.lowerBound, known.count) == 0 } ?? true
+  }
+}
+
 /// Rows that differ from each other in nothing but a time and a value: what a source writes for one series, again and
 /// again. Where the next row has the bytes of a known one around those two, its series is known without a look at them.
 ///

@@ -123,7 +123,7 @@ package struct TelemetryJSONReader: Sendable {
     guard let value = number(text, valueRange) else { return nil }
     let isQuoted = text[timeRange.lowerBound - 1] == UInt8(ascii: "\"")
     guard !timeRange.isEmpty, isQuoted || number(text, timeRange) != nil else { return nil }
-    if timeRange.count == lastTime.count, text[timeRange].elementsEqual(lastTime) {
+    if isEqual(text, timeRange, lastTime) {
       return (template.series, lastMilliseconds, value)
     }
     guard let parsed = TimeNotation.parse(UnsafeRawBufferPointer(rebasing: text[timeRange])) else { return nil }

@@ -1,3 +1,5 @@
+import CKernels
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Darwin)
@@ -117,14 +119,7 @@ package enum DecimalNumber {
 
   /// 10^n for n in 0...22: these are exact.
   @inline(__always)
-  private static func exactPower(_ exponent: Int) -> Double {
-    powers[exponent]
-  }
-
-  private static let powers: [Double] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
-  ]
+  private static func exactPower(_ exponent: Int) -> Double { apus_power_of_ten(Int32(truncatingIfNeeded: exponent)) }
 
   /// More than 19 digits (leading zeros counted), or a product too close to the middle of two numbers.
   private static func slow(

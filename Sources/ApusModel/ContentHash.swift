@@ -1,6 +1,6 @@
 /// The hash that names a series set: two chained multiply-and-fold lanes over little-endian 64-bit words.
 ///
-/// It is part of the log's format (docs/format.md, "Set identity"), so its result must never change. It is not
+/// It is part of the log's format (docs/format/records.md, "Set identity"), so its result must never change. It is not
 /// cryptographic: whoever may write to a topic may write any set to it, so there is nothing to gain by a collision.
 struct ContentHash {
   private var first: UInt64 = 0x9e37_79b9_7f4a_7c15

@@ -155,55 +155,120 @@ extension Labels: CustomStringConvertible {
 
 /// Puts a label set together in any order.
 package struct LabelsBuilder: Sendable {
-  private var pairs: [(name: [UInt8], value: [UInt8])] = []
+  /// A label as it was set, in `text`.
+  private struct Pair: Sendable {
+    var name: Range<Int>
+    var value: Range<Int>
+  }
+
+  private var text: [UInt8] = []
+  private var pairs: [Pair] = []
 
   package init() {}
 
   package init(_ labels: Labels) {
-    labels.forEach { name, value in pairs.append((Array(name), Array(value))) }
+    text.reserveCapacity(labels.bytes.count + 64)
+    labels.forEach { name, value in
+      let start = text.count
+      text.append(contentsOf: name)
+      let middle = text.count
+      text.append(contentsOf: value)
+      pairs.append(Pair(name: start..<middle, value: middle..<text.count))
+    }
   }
 
   /// Sets a label; of two values for one name the later is kept, an empty one removes the label.
   package mutating func set(_ name: String, _ value: String) {
-    set(nameBytes: name.utf8, valueBytes: value.utf8)
+    var name = name
+    var value = value
+    name.withUTF8 { name in
+      value.withUTF8 { set(name: UnsafeRawBufferPointer(name), value: UnsafeRawBufferPointer($0)) }
+    }
   }
 
   /// As `set`, for bytes of UTF-8.
   package mutating func set(nameBytes: some Sequence<UInt8>, valueBytes: some Sequence<UInt8>) {
-    let name = Array(nameBytes)
-    let value = Array(valueBytes)
-    if let index = pairs.firstIndex(where: { $0.name == name }) {
-      pairs[index].value = value
+    Array(nameBytes).withUnsafeBytes { name in
+      Array(valueBytes).withUnsafeBytes { set(name: name, value: $0) }
+    }
+  }
+
+  /// As `set`, for borrowed bytes of UTF-8; both are copied.
+  package mutating func set(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
+    let known = index(of: name)
+    let start = text.count
+    if known == nil { text.append(contentsOf: name) }
+    let middle = text.count
+    text.append(contentsOf: value)
+    if let known {
+      pairs[known].value = middle..<text.count
     } else {
-      pairs.append((name, value))
+      pairs.append(Pair(name: start..<middle, value: middle..<text.count))
     }
   }
 
   /// Whether a label of this name has been set, even to nothing. Parsers use it to refuse duplicates.
   package func contains(nameBytes: some Sequence<UInt8>) -> Bool {
-    let name = Array(nameBytes)
-    return pairs.contains { $0.name == name }
+    Array(nameBytes).withUnsafeBytes { index(of: $0) != nil }
   }
 
   /// The canonical label set.
   package consuming func finish() -> Labels {
-    pairs.sort { $0.name.lexicographicallyPrecedes($1.name) }
+    var size = 0
+    for pair in pairs { size += pair.name.count + pair.value.count + 6 }
+    sort()
     var bytes: [UInt8] = []
-    bytes.reserveCapacity(pairs.reduce(0) { $0 + $1.name.count + $1.value.count + 4 })
-    for pair in pairs where !pair.value.isEmpty && !pair.name.isEmpty {
-      LabelsBuilder.appendPart(pair.name, to: &bytes)
-      LabelsBuilder.appendPart(pair.value, to: &bytes)
+    bytes.reserveCapacity(size)
+    text.withUnsafeBytes { text in
+      for pair in pairs where !pair.value.isEmpty && !pair.name.isEmpty {
+        LabelsBuilder.append(UnsafeRawBufferPointer(rebasing: text[pair.name]), to: &bytes)
+        LabelsBuilder.append(UnsafeRawBufferPointer(rebasing: text[pair.value]), to: &bytes)
+      }
     }
-    return Labels(canonicalBytes: bytes)
+    // A copy of just the right size: label sets live long.
+    return Labels(canonicalBytes: Array(bytes[...]))
   }
 
-  private static func appendPart(_ part: [UInt8], to bytes: inout [UInt8]) {
+  private func index(of name: UnsafeRawBufferPointer) -> Int? {
+    text.withUnsafeBytes { text in
+      pairs.firstIndex { pair in
+        guard pair.name.count == name.count else { return false }
+        for offset in 0..<name.count where text[pair.name.lowerBound + offset] != name[offset] { return false }
+        return true
+      }
+    }
+  }
+
+  /// By insertion: there are few labels, and they mostly come in order.
+  private mutating func sort() {
+    text.withUnsafeBytes { text in
+      for end in pairs.indices.dropFirst() {
+        let pair = pairs[end]
+        var place = end
+        while place > 0, LabelsBuilder.isBefore(text, pair.name, pairs[place - 1].name) {
+          pairs[place] = pairs[place - 1]
+          place -= 1
+        }
+        pairs[place] = pair
+      }
+    }
+  }
+
+  private static func isBefore(_ text: UnsafeRawBufferPointer, _ left: Range<Int>, _ right: Range<Int>) -> Bool {
+    for offset in 0..<min(left.count, right.count) {
+      let (a, b) = (text[left.lowerBound + offset], text[right.lowerBound + offset])
+      if a != b { return a < b }
+    }
+    return left.count < right.count
+  }
+
+  private static func append(_ part: UnsafeRawBufferPointer, to bytes: inout [UInt8]) {
     var length = part.count
     while length >= 0x80 {
       bytes.append(UInt8(truncatingIfNeeded: length) | 0x80)
       length >>= 7
     }
     bytes.append(UInt8(length))
-    bytes += part
+    bytes.append(contentsOf: part)
   }
 }

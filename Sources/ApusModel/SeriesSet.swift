@@ -1,4 +1,4 @@
-/// The name of a series set: a 128-bit hash of its content (docs/format.md, "Set identity").
+/// The name of a series set: a 128-bit hash of its content (docs/format/records.md, "Set identity").
 package struct SeriesSetID: Hashable, Sendable {
   package var high: UInt64
   package var low: UInt64

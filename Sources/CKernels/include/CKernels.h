@@ -10,6 +10,14 @@
 /// continuing from `crc`, the value an earlier call returned (0 to begin).
 uint32_t apus_crc32c(uint32_t crc, const void *bytes, size_t length);
 
+/// 10^n for n in 0...22, the powers that a double holds exactly. A constant table costs one load here; in Swift it would
+/// be an object behind a once-token.
+static inline double apus_power_of_ten(int n) {
+  static const double powers[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  return powers[n];
+}
+
 #if defined(__x86_64__)
 #include <emmintrin.h>
 
