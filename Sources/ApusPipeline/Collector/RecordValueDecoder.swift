@@ -15,6 +15,8 @@ struct RecordValueDecoder {
   static let pagesMax = 1000
 
   private var pages: [[UInt8]: ExpositionParser] = [:]
+  /// Series of JSON objects that are known by their bytes; when there are more, all are forgotten.
+  private var objects = TelemetryJSONReader(seriesMax: 200_000)
 
   /// Reads a value. `timestamp` is the record's, for samples that have none of their own; `key` tells the sources of
   /// text apart.
@@ -22,7 +24,7 @@ struct RecordValueDecoder {
     _ value: UnsafeRawBufferPointer, type: ContentType, key: UnsafeRawBufferPointer?, timestamp: Int64
   ) throws(FormatError) -> Value {
     switch type {
-    case .json: return try RecordValueDecoder.json(value, timestamp: timestamp)
+    case .json: return try json(value, timestamp: timestamp)
     case .exposition: return exposition(value, key: key.map { [UInt8]($0) } ?? [], timestamp: timestamp)
     case .remoteWrite, .scrape: preconditionFailure("\(type) is read elsewhere")
     }
@@ -37,57 +39,10 @@ struct RecordValueDecoder {
     return Value(contents: contents, problem: problem)
   }
 
-  private static func json(
-    _ value: UnsafeRawBufferPointer, timestamp: Int64
-  ) throws(FormatError) -> Value {
-    let decoded = try TelemetryJSON.decode(value)
-    var series = SeriesGrouping()
-    for object in decoded.objects {
-      let labels: Labels
-      do throws(TelemetryProblem) { labels = try object.labels() } catch { throw .telemetry(error, position: 0) }
-      series.add(labels, timestamp: object.timestamp?.milliseconds ?? timestamp, value: object.value)
-    }
-    let problem = decoded.errors.first.map { "\(decoded.errors.count) of its objects cannot be used: \($0)" }
-    return Value(contents: decoded.objects.isEmpty ? [] : [.samples(series.finish())], problem: problem)
-  }
-}
-
-/// Puts single samples together by series. The order of two samples of one instant is kept.
-struct SeriesGrouping {
-  private var index: [Labels: Int] = [:]
-  private var series: [SeriesSamples] = []
-  private var isSorted = true
-
-  mutating func add(_ labels: Labels, timestamp: Int64, value: Double) {
-    if let position = index[labels] {
-      if let last = series[position].timestamps.last, last > timestamp { isSorted = false }
-      series[position].timestamps.append(timestamp)
-      series[position].values.append(value)
-    } else {
-      index[labels] = series.count
-      series.append(SeriesSamples(labels: labels, timestamps: [timestamp], values: [value]))
-    }
-  }
-
-  mutating func add(_ samples: [SeriesSamples]) {
-    for series in samples {
-      for (timestamp, value) in zip(series.timestamps, series.values) {
-        add(series.labels, timestamp: timestamp, value: value)
-      }
-    }
-  }
-
-  /// The series in the order of their first sample, each ascending by time.
-  consuming func finish() -> [SeriesSamples] {
-    if isSorted { return series }
-    return series.map { samples in
-      let order = samples.timestamps.indices.sorted {
-        (samples.timestamps[$0], $0) < (samples.timestamps[$1], $1)
-      }
-      return SeriesSamples(
-        labels: samples.labels, timestamps: order.map { samples.timestamps[$0] },
-        values: order.map { samples.values[$0] }
-      )
-    }
+  private mutating func json(_ value: UnsafeRawBufferPointer, timestamp: Int64) throws(FormatError) -> Value {
+    try objects.read(value, now: Timestamp(milliseconds: timestamp))
+    let batch = objects.take()
+    let problem = batch.errors.first.map { "\(batch.errorCount) of its objects cannot be used: \($0)" }
+    return Value(contents: batch.samples.isEmpty ? [] : [.samples(batch.samples)], problem: problem)
   }
 }
