@@ -11,7 +11,8 @@ import Synchronization
 
 /// The whole pipeline on one simulated disk, driven through a schedule of faults that one seed decides: power cuts in
 /// the middle of any write, requests and answers lost on the way, processes that end and begin again. At the end the
-/// power stays on, everything drains, and the topic and the store are compared with what the source said.
+/// power stays on, everything drains, and the topic and the store are compared with what the source said. The threads
+/// are real, so a seed decides which faults come, but not what each of them meets.
 final class PipelineSimulation: Sendable {
   struct Outcome: Sendable {
     var expected: [String]
@@ -59,18 +60,28 @@ final class PipelineSimulation: Sendable {
     var powerCuts = 0
     var lostAnswers = 0
     for _ in 0..<(1 + random.below(4)) {
-      if random.oneIn(2) { disk.crash(afterOperations: 1 + random.below(250)) }
-      let partitions = Int32(1 + Seed.pick(&random, 2))
-      lostAnswers += try await life(&random, partitions: partitions, isLast: false)
+      let end: End = random.oneIn(2) ? .powerCut : .order
+      if end == .powerCut { disk.crash(afterOperations: 1 + random.below(200)) }
+      lostAnswers += try await life(&random, partitions: Int32(1 + random.below(2)), end: end)
       if disk.isCrashed { powerCuts += 1 }
       disk.restart()
     }
-    lostAnswers += try await life(&random, partitions: 1, isLast: true)
+    lostAnswers += try await life(&random, partitions: 1, end: .drained)
     return try await outcome(powerCuts: powerCuts, lostAnswers: lostAnswers)
   }
 
-  /// One life of all processes: they begin together and end together, in order or because the power has gone.
-  private func life(_ random: inout Seed, partitions: Int32, isLast: Bool) async throws -> Int {
+  /// How the processes' lives end.
+  private enum End {
+    /// The power goes in the middle of a write, unless there is nothing left to write before that.
+    case powerCut
+    /// They are told to, at a random moment.
+    case order
+    /// When everything is in the store.
+    case drained
+  }
+
+  /// One life of all processes: they begin together and end together.
+  private func life(_ random: inout Seed, partitions: Int32, end: End) async throws -> Int {
     let log: EmbeddedLog
     let store: EmbeddedStore
     do {
@@ -82,12 +93,17 @@ final class PipelineSimulation: Sendable {
       guard disk.isCrashed else { throw error }
       return 0
     }
-    let link = SimulatedLink(log, seed: random.next(), lossOneIn: isLast ? 0 : 2 + random.below(8))
+    let link = SimulatedLink(log, seed: random.next(), lossOneIn: end == .drained ? 0 : 2 + random.below(8))
     let streamer = try streamer(link, partitions: partitions, seed: random.next())
-    let collector = try collector(isLast ? log : link, store)
-    let streaming = Task { try? await streamer.run() }
+    let collector = try collector(end == .drained ? log : link, store)
+    let isPublished = Mutex(false)
+    let streaming = Task {
+      try? await streamer.run()
+      isPublished.withLock { $0 = true }
+    }
     let collecting = Task { try? await collector.run() }
-    if isLast {
+    switch end {
+    case .drained:
       await streaming.value
       for description in try await log.topics() where description.name == topic {
         for partition in description.partitions {
@@ -95,9 +111,13 @@ final class PipelineSimulation: Sendable {
             TopicPartition(topic: topic, partition: partition.index), partition.highWatermark)
         }
       }
-    } else {
+    case .powerCut:
+      while !disk.isCrashed && !isPublished.withLock({ $0 }) {
+        if random.oneIn(20) { try? await store.flush() }
+        try await Task.sleep(for: .microseconds(100))
+      }
+    case .order:
       for _ in 0..<random.below(300) {
-        if disk.isCrashed { break }
         if random.oneIn(60) { try? await store.flush() }
         await Task.yield()
       }
@@ -205,10 +225,6 @@ final class PipelineSimulation: Sendable {
     }
     return names
   }
-}
-
-extension Seed {
-  static func pick(_ random: inout Seed, _ bound: Int) -> Int { random.below(bound) }
 }
 
 /// A list of batches as a file: it goes on behind the batch whose position it is given.
