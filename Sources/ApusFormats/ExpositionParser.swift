@@ -68,7 +68,7 @@ package struct ExpositionParser: Sendable {
     forgetWhenOutgrown()
     beginGeneration()
     while scan.position < page.count {
-      if !scan.isChanged, scan.times == nil, !layoutHasRepeats, scan.entry < layout.count {
+      if !scan.isChanged, !scan.hasEnd, scan.times == nil, !layoutHasRepeats, scan.entry < layout.count {
         runByPlace(page, &scan)
         if scan.position == page.count { break }
       }

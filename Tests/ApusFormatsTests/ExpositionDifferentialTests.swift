@@ -75,6 +75,15 @@ struct ExpositionDifferentialTests {
     #expect(parser.parse(page(nil, 20), now: noon).matchedCount == 101)
   }
 
+  @Test func whatStandsBehindTheEndIsNotMatched() {
+    // Found by the fuzz target: a series known from the last page was taken behind # EOF.
+    var parser = ExpositionParser(.init(format: .openMetrics))
+    _ = parser.parse(Array("e 1\n# EOF\n".utf8), now: noon)
+    let result = parser.parse(Array("# EOF\ne 1\n".utf8), now: noon)
+    #expect(result.sampleCount == 0)
+    #expect(result.errors == [LineError(line: 2, column: 1, reason: .textBehindEnd)])
+  }
+
   @Test func setsDoNotMultiply() {
     // A source that shows a new series on every page, and loses an old one.
     var parser = ExpositionParser()
