@@ -42,7 +42,7 @@ package struct BrokerMetrics: Sendable {
       ]
     }
     queueDepth = gauge("queue_depth", "Messages received from producers that are not yet answered.")
-    subscribers = gauge("subscribers", "Subscriptions that are open.")
+    subscribers = gauge("subscribers", "Subscriptions that are open, and topics followed by fetching.")
     connections = gauge("connections", "TCP connections that are open.")
     connectionsAccepted = counter("connections_accepted_total", "TCP connections accepted.")
     connectionsRefused = counter("connections_refused_total", "TCP connections refused because there were too many.")

@@ -21,6 +21,23 @@ import Testing
     }
   }
 
+  /// A collector follows by fetching; the statistics show it and how far behind it is, until it goes.
+  @Test func aFollowerIsSeenWithItsPosition() async throws {
+    try await DoorHarness.run { broker in
+      let client = broker.client
+      _ = await client.append([AppendRequest(partition: .test, batch: try .of(["a", "b", "c"]))])
+      _ = try await client.read(.test, from: 1, maxBytes: 1000, waiting: .zero)
+      #expect(broker.door.subscribers.snapshot().isEmpty, "one look is no following")
+      _ = try await client.read(.test, from: 1, maxBytes: 1000, waiting: .milliseconds(1))
+      let seen = broker.door.subscribers.snapshot()
+      #expect(seen.map(\.format) == ["fetch"])
+      #expect(seen.map(\.positions) == [[0: 1]])
+      _ = try await client.read(.test, from: 3, maxBytes: 1000, waiting: .milliseconds(1))
+      #expect(broker.door.subscribers.snapshot().map(\.positions) == [[0: 3]])
+      await client.close()
+    }
+  }
+
   @Test func noBrokerIsSaidClearly() async throws {
     let port = try await freePort()
     let client = TCPLogClient(.init(address: ListenAddress(host: "127.0.0.1", port: port)), seed: 1)

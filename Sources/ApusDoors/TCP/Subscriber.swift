@@ -13,6 +13,10 @@ final class Subscriber: Sendable {
     var waiting: [CheckedContinuation<Void, Never>] = []
   }
 
+  /// The number of one that follows a topic by fetching rather than by a subscription.
+  static let followerNumber: Int64 = 0
+
+  /// From 1 within a connection, or `followerNumber`.
   let number: Int64
   let topic: TopicName
   let format: DeliveryFormat
@@ -92,7 +96,8 @@ package final class SubscriberRegistry: Sendable {
     return all.map { subscriber in
       SubscriberStatus(
         client: subscriber.client, number: subscriber.number, topic: subscriber.topic,
-        format: subscriber.format.rawValue, credit: subscriber.credit, positions: subscriber.positions)
+        format: subscriber.number == Subscriber.followerNumber ? "fetch" : subscriber.format.rawValue,
+        credit: subscriber.credit, positions: subscriber.positions)
     }.sorted { ($0.client, $0.number) < ($1.client, $1.number) }
   }
 }

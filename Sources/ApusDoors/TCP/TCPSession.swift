@@ -47,6 +47,8 @@ final class TCPSession {
   private var writer = FrameWriter()
   private var subscriptions: [Int64: Subscriber] = [:]
   private var nextSubscription: Int64 = 1
+  /// Topics that the client follows by waiting fetches, for the statistics.
+  private var followed: [TopicName: Subscriber] = [:]
   private let fetches = FetchCount()
   /// When this turn's messages were received, for those that bring no timestamp.
   private var receivedAt: Int64 = 0
@@ -75,7 +77,7 @@ final class TCPSession {
         }
         break
       }
-      for subscriber in subscriptions.values { end(subscriber) }
+      for subscriber in Array(subscriptions.values) + Array(followed.values) { end(subscriber) }
       group.cancelAll()
       return lastWords
     }
@@ -425,11 +427,31 @@ extension TCPSession {
     }
     let bytes = min(Int(request.maxBytes ?? 1 << 20), context.configuration.fetchBytesMax.bytes)
     let wait = min(Duration.milliseconds(request.waitMilliseconds ?? 0), context.configuration.fetchWaitMax)
+    if wait > .zero { noteFollower(of: partition, at: offset) }
     group.addTask { [context, outbox, fetches] in
       await FetchTask(id: request.id, partition: partition, offset: offset, maxBytes: bytes, wait: wait)
         .run(context, outbox)
       fetches.end()
     }
+  }
+
+  /// A client that waits for news by fetching, as a collector does, has a lag like one that has subscribed.
+  private func noteFollower(of partition: TopicPartition, at offset: Int64) {
+    let limit = context.configuration.subscriptionsMax
+    if let follower = followed[partition.topic] {
+      let positions = follower.positions
+      if positions[partition.partition] != nil || positions.count < limit {
+        follower.advance(partition.partition, to: offset)
+      }
+      return
+    }
+    guard followed.count < limit else { return }
+    let follower = Subscriber(
+      number: Subscriber.followerNumber, topic: partition.topic, positions: [partition.partition: offset],
+      format: .batches, credit: Credit(messages: nil, bytes: nil), client: client)
+    followed[partition.topic] = follower
+    context.subscribers.add(follower)
+    context.metrics.subscribers.add(1)
   }
 
   private func subscribe(_ request: Request, _ group: inout DiscardingTaskGroup) async throws {
