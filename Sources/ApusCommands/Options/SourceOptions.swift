@@ -25,7 +25,9 @@ struct SourceOptions: ParsableArguments {
   @Flag(name: .long, help: "Begin a CSV again when it ends.")
   var loop = false
 
-  @Option(name: .long, help: "Timestamps of a CSV: original, or now (shifted so that the first row is now).")
+  @Option(
+    name: .long,
+    help: "Timestamps of a CSV: original, or now (the time of sending, in the order of the stated times).")
   var timestamps: TimestampMode = .original
 
   @Option(
