@@ -12,7 +12,7 @@ enum Places {
     var scope: [String]
     /// What to do instead.
     var instead: String
-    /// What makes the same call right when it stands in the same statement (a line before to two behind).
+    /// What makes the same call right when it stands in the same statement (two lines before to two behind).
     var excuses: [String] = []
   }
 
@@ -73,7 +73,7 @@ enum Places {
       if rule.places.contains(where: source.path.hasPrefix) { continue }
       for (index, line) in source.code.enumerated() {
         for pattern in rule.patterns where contains(line, pattern) {
-          let statement = source.code[max(0, index - 1)...min(index + 2, source.code.count - 1)]
+          let statement = source.code[max(0, index - 2)...min(index + 2, source.code.count - 1)]
           if rule.excuses.contains(where: { excuse in statement.contains { $0.contains(excuse) } }) { continue }
           findings.append(
             Finding(path: source.path, line: index + 1, problem: "\(rule.what) has no place here: \(rule.instead)"))
