@@ -14,7 +14,7 @@ extension Assembly {
 
   /// The log's TCP door, and what tells its state.
   func tcpDoor(_ log: EmbeddedLog, listen: ListenAddress) -> (door: TCPDoor, status: BrokerStatus) {
-    let brokerMetrics = BrokerMetrics(metrics)
+    let brokerMetrics = BrokerMetrics(metrics, log: { log.statistics() })
     let subscribers = SubscriberRegistry()
     let door = TCPDoor(
       TCPDoor.Configuration(listen: listen), log: log, metrics: brokerMetrics, subscribers: subscribers, logger: logger,
