@@ -24,6 +24,9 @@ package enum ExpositionFormat: Hashable, Sendable {
 package struct ExpositionResult: Sendable {
   /// A scrape for each timestamp that enough lines share; usually one.
   package var scrapes: [Scrape] = []
+  /// With `cutsByHost`, the host of each scrape, by the labels that name nodes; empty for lines that name none, and for
+  /// lines of several hosts that are too few for scrapes of their own.
+  package var hosts: [[UInt8]] = []
   /// What does not fit in a scrape: lone timestamps, and series of a source that changes its list all the time.
   package var samples: [SeriesSamples] = []
   /// The first rejected lines, at most `ExpositionParser.Configuration.errorsListedMax`.

@@ -33,21 +33,28 @@ package struct ExpositionParser: Sendable {
     package var scrapeLinesMin = 8
     /// Scrapes made of one page; lines with other timestamps go to the per-series lane.
     package var scrapesMax = 64
+    /// A page may be of many hosts (a push that collects them): each host's lines become scrapes of their own, so that
+    /// a change on one host makes no new set of the others, and `ExpositionResult.hosts` names them.
+    package var cutsByHost = false
 
     package init(format: ExpositionFormat = .text) { self.format = format }
   }
 
   package var configuration: Configuration
-  private var layout = PageLayout()
+  var layout = PageLayout()
   /// The last layout holds a series twice, which only pages with timestamps may.
-  private var layoutHasRepeats = false
+  var layoutHasRepeats = false
   private var index: [UInt64: Int32]?
-  private var directory = SeriesDirectory()
-  private var keeper = SetKeeper()
-  private var families = MetricFamilies()
+  var directory = SeriesDirectory()
+  /// One for each host that is cut out (by its number), one for all that is not.
+  var keepers: [Int32: SetKeeper] = [:]
+  var hosts = HostDirectory()
+  /// The host of all series of the last layout, where it is one.
+  var layoutHost: Int32? = HostDirectory.none
+  var families = MetricFamilies()
   /// By series number: the last `generation` in which the series had a sample.
-  private var stamps: [UInt32] = []
-  private var generation: UInt32 = 0
+  var stamps: [UInt32] = []
+  var generation: UInt32 = 0
   private var parts: [ExpositionLine.LabelPart] = []
 
   package init(_ configuration: Configuration = Configuration()) {
@@ -55,7 +62,13 @@ package struct ExpositionParser: Sendable {
   }
 
   /// Sets made for this source so far, for a metric.
-  package var setsMade: Int { keeper.setsMade }
+  package var setsMade: Int { keepers.values.reduce(0) { $0 + $1.setsMade } }
+
+  /// What the parser keeps in memory, roughly: the last page's bytes, and the labels of its series.
+  package var byteCount: Int {
+    layout.bytes.count + 20 * layout.count + directory.labelBytes + 160 * directory.count
+      + (index == nil ? 0 : 32 * layout.count)
+  }
 
   /// Parses a page; `now` is the time of the lines that have none of their own.
   package mutating func parse(_ page: UnsafeRawBufferPointer, now: Timestamp) -> ExpositionResult {
@@ -68,8 +81,12 @@ package struct ExpositionParser: Sendable {
     forgetWhenOutgrown()
     beginGeneration()
     while scan.position < page.count {
-      if !scan.isChanged, !scan.hasEnd, scan.times == nil, !layoutHasRepeats, scan.entry < layout.count {
-        runByPlace(page, &scan)
+      if !scan.isChanged, !scan.hasEnd, scan.entry < layout.count {
+        if scan.times == nil {
+          if !layoutHasRepeats { runByPlace(page, &scan) }
+        } else if configuration.format == .text, !configuration.dropsBlanks {
+          runByPlaceAndTime(page, &scan)
+        }
         if scan.position == page.count { break }
       }
       step(page, &scan)
@@ -87,7 +104,7 @@ package struct ExpositionParser: Sendable {
 }
 
 /// How far a page has been read.
-private struct PageScan {
+struct PageScan {
   let now: Int64
   var position = 0
   /// The entry of the last layout that is expected next.
@@ -149,6 +166,60 @@ extension ExpositionParser {
       scan.entry += count
       scan.result.matchedCount += count
     }
+    if position > scan.position {
+      scan.position = position
+      scan.segmentStart = position
+    }
+  }
+
+  /// As `runByPlace`, where every line has a time of its own: a value, one blank, digits, a line feed.
+  private func runByPlaceAndTime(_ page: UnsafeRawBufferPointer, _ scan: inout PageScan) {
+    let room = layout.count - scan.entry
+    let lineBytesMax = configuration.lineBytesMax
+    let first = scan.entry
+    var position = scan.position
+    var count = 0
+    withUnsafeTemporaryAllocation(of: Double.self, capacity: room) { values in
+      withUnsafeTemporaryAllocation(of: Int64.self, capacity: room) { times in
+        withUnsafeTemporaryAllocation(of: Int.self, capacity: room) { lines in
+          layout.bytes.withUnsafeBytes { bytes in
+            layout.entries.withUnsafeBufferPointer { entries in
+              guard let known = bytes.baseAddress, let start = page.baseAddress else { return }
+              while count < room {
+                let entry = entries[first + count]
+                let length = Int(entry.length)
+                guard length < page.count - position,
+                  memcmp(known + Int(entry.start), start + position, length) == 0
+                else { return }
+                var end = position + length
+                guard let value = DecimalNumber.scan(page, &end), end < page.count, page[end] == UInt8(ascii: " ")
+                else { return }
+                end += 1
+                let timeStart = end
+                var time: Int64 = 0
+                while end < page.count, page[end] &- 0x30 < 10, end - timeStart < 18 {
+                  time = time &* 10 &+ Int64(page[end] &- 0x30)
+                  end += 1
+                }
+                guard end > timeStart, end < page.count, page[end] == UInt8(ascii: "\n"),
+                  end - position - Int(entry.prefix) <= lineBytesMax
+                else { return }
+                values[count] = value
+                times[count] = time
+                lines[count] = position + Int(entry.prefix)
+                count += 1
+                position = end + 1
+              }
+            }
+          }
+          scan.lines.append(contentsOf: lines[..<count])
+        }
+        scan.times?.append(contentsOf: times[..<count])
+      }
+      scan.values.append(contentsOf: values[..<count])
+    }
+    scan.entry += count
+    scan.result.matchedCount += count
     if position > scan.position {
       scan.position = position
       scan.segmentStart = position
@@ -317,7 +388,7 @@ extension ExpositionParser {
     return (end, next)
   }
 
-  private func reject(_ page: UnsafeRawBufferPointer, _ fault: LineFault, _ scan: inout PageScan) {
+  func reject(_ page: UnsafeRawBufferPointer, _ fault: LineFault, _ scan: inout PageScan) {
     scan.result.errorCount += 1
     guard scan.result.errors.count < configuration.errorsListedMax else { return }
     var line = 1
@@ -331,7 +402,7 @@ extension ExpositionParser {
 }
 
 extension ExpositionParser {
-  /// Makes scrapes of what was read, and keeps the page's layout for the next one.
+  /// Keeps the page's layout for the next one, and makes scrapes of what was read.
   private mutating func finish(_ page: UnsafeRawBufferPointer, _ scan: inout PageScan) {
     // No data is not the same as no series.
     guard !scan.values.isEmpty else { return }
@@ -340,92 +411,9 @@ extension ExpositionParser {
       layout = scan.layout
       layoutHasRepeats = scan.hasRepeats
       index = nil
+      layoutHost = configuration.cutsByHost ? hosts.common(to: layout.series, directory) : HostDirectory.none
     }
-    guard let times = scan.times else {
-      emit(layout.series, scan.values, scan.blanks, scan.now, &scan)
-      return
-    }
-    if !layoutHasRepeats, times.allSatisfy({ $0 == times[0] }) {
-      emit(layout.series, scan.values, scan.blanks, times[0], &scan)
-      return
-    }
-    finishByTime(page, times, &scan)
-  }
-
-  /// A scrape for each timestamp that enough lines share, and the rest for the per-series lane.
-  private mutating func finishByTime(_ page: UnsafeRawBufferPointer, _ times: [Int64], _ scan: inout PageScan) {
-    let blanks = Set(scan.blanks)
-    var order = Array(times.indices)
-    // Indices of one time keep the order of the page.
-    order.sort { (times[$0], $0) < (times[$1], $1) }
-    var lane: [Int] = []
-    var start = 0
-    while start < order.count {
-      let time = times[order[start]]
-      var end = start
-      var group: [Int] = []
-      beginGeneration()
-      while end < order.count, times[order[end]] == time {
-        let index = order[end]
-        end += 1
-        let slot = Int(layout.series[index])
-        if slot >= stamps.count { stamps += [UInt32](repeating: 0, count: directory.count - stamps.count) }
-        if stamps[slot] == generation {
-          reject(page, LineFault(reason: .duplicateSample, position: scan.lines[index]), &scan)
-          continue
-        }
-        stamps[slot] = generation
-        group.append(index)
-      }
-      let isWholePage = start == 0 && end == order.count
-      start = end
-      let isScrape = isWholePage || group.count >= configuration.scrapeLinesMin
-      guard isScrape, scan.result.scrapes.count < configuration.scrapesMax else {
-        lane += group.filter { !blanks.contains($0) }
-        continue
-      }
-      emit(
-        group.map { layout.series[$0] }, group.map { scan.values[$0] },
-        group.indices.filter { blanks.contains(group[$0]) },
-        time, &scan)
-    }
-    appendToLane(lane.map { (layout.series[$0], times[$0], scan.values[$0]) }, &scan)
-  }
-
-  private mutating func emit(
-    _ series: [Int32], _ values: [Double], _ blanks: [Int], _ time: Int64, _ scan: inout PageScan
-  ) {
-    let (column, strangers) = keeper.fit(series, values, blanks: blanks, directory: directory, families: families)
-    if let column {
-      let scrape = Scrape(
-        set: column.set, timestamp: Timestamp(milliseconds: time), values: column.values, absent: column.absent)
-      let count = scrape.sampleCount
-      if count > 0 {
-        scan.result.sampleCount += count
-        scan.result.scrapes.append(scrape)
-      }
-    }
-    if !strangers.isEmpty {
-      let blanks = Set(blanks)
-      appendToLane(strangers.filter { !blanks.contains($0) }.map { (series[$0], time, values[$0]) }, &scan)
-    }
-  }
-
-  /// Samples by series; those of one series come in the order of their times.
-  private func appendToLane(_ samples: [(number: Int32, time: Int64, value: Double)], _ scan: inout PageScan) {
-    var places: [Int32: Int] = [:]
-    for sample in samples {
-      scan.result.sampleCount += 1
-      if let place = places[sample.number] {
-        scan.result.samples[place].timestamps.append(sample.time)
-        scan.result.samples[place].values.append(sample.value)
-      } else {
-        places[sample.number] = scan.result.samples.count
-        scan.result.samples.append(
-          SeriesSamples(
-            labels: directory.labels[Int(sample.number)], timestamps: [sample.time], values: [sample.value]))
-      }
-    }
+    cut(page, &scan)
   }
 
   /// A source that keeps changing its series would be remembered without bound: when four times as many are known as
@@ -435,7 +423,7 @@ extension ExpositionParser {
     self = ExpositionParser(configuration)
   }
 
-  private mutating func beginGeneration() {
+  mutating func beginGeneration() {
     if generation == .max {
       generation = 0
       stamps = [UInt32](repeating: 0, count: stamps.count)

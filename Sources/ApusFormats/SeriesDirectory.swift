@@ -4,6 +4,8 @@ import ApusModel
 struct SeriesDirectory: Sendable {
   private(set) var labels: [Labels] = []
   private var numbers: [Labels: Int32] = [:]
+  /// Of all label sets together.
+  private(set) var labelBytes = 0
 
   var count: Int { labels.count }
 
@@ -15,6 +17,7 @@ struct SeriesDirectory: Sendable {
     let number = Int32(labels.count)
     labels.append(series)
     numbers[series] = number
+    labelBytes += series.bytes.count
     return number
   }
 }

@@ -33,15 +33,37 @@ struct SetKeeper: Sendable {
     var set: SeriesSet
     /// The numbers of the set's series, in its order.
     var order: [Int32]
-    /// The position of each numbered series in the set, -1 for those that are not in it. May be shorter than the
-    /// directory.
+    /// The number for which `positions` has its first place.
+    var first: Int32
+    /// The position of each numbered series in the set, -1 for those that are not in it: from the set's lowest number to
+    /// its highest, so that the sets of many hosts on one page do not each take a place for every series of the page.
     var positions: [Int32]
+    /// The same for a set whose numbers lie far apart.
+    var scattered: [Int32: Int32]
     /// Additions since the set was cut.
     var chain: Int
 
+    init(set: SeriesSet, order: [Int32], chain: Int) {
+      self.set = set
+      self.order = order
+      self.chain = chain
+      first = order.min() ?? 0
+      positions = []
+      scattered = [:]
+      let span = Int(order.max() ?? 0) - Int(first) + 1
+      guard span <= 4 * order.count + 64 else {
+        scattered.reserveCapacity(order.count)
+        for (position, number) in order.enumerated() { scattered[number] = Int32(position) }
+        return
+      }
+      positions = [Int32](repeating: -1, count: span)
+      for (position, number) in order.enumerated() { positions[Int(number - first)] = Int32(position) }
+    }
+
     func position(of number: Int32) -> Int? {
-      let index = Int(number)
-      guard index < positions.count, positions[index] >= 0 else { return nil }
+      if positions.isEmpty { return scattered[number].map { Int($0) } }
+      let index = Int(number) - Int(first)
+      guard index >= 0, index < positions.count, positions[index] >= 0 else { return nil }
       return Int(positions[index])
     }
   }
@@ -127,11 +149,9 @@ struct SetKeeper: Sendable {
   ) {
     changesLeft -= 1
     setsMade += 1
-    var positions = [Int32](repeating: -1, count: directory.count)
-    for (position, number) in order.enumerated() { positions[Int(number)] = Int32(position) }
     let series = order.map { directory.labels[Int($0)] }
     let set = SeriesSet(series: series, descriptors: families.descriptors(of: series))
-    candidates.insert(Candidate(set: set, order: order, positions: positions, chain: chain), at: 0)
+    candidates.insert(Candidate(set: set, order: order, chain: chain), at: 0)
   }
 
   /// Puts the samples in the places that the first candidate has for them.

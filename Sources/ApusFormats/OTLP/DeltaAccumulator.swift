@@ -64,6 +64,9 @@ struct DeltaAccumulator {
     return state.sum
   }
 
+  /// Whether anything was added that is neither durable nor taken back.
+  var hasPending: Bool { !pending.isEmpty }
+
   /// What was added since the last call is durable.
   mutating func commit() {
     for (labels, state) in pending { states[labels] = state }

@@ -82,6 +82,9 @@ package struct OTLPDecoder: ~Copyable {
     return batch
   }
 
+  /// Whether the last decoded request had deltas, which wait for `commit` or `rollback`.
+  package var hasPendingDeltas: Bool { deltas.hasPending }
+
   /// The last decoded request is durable: its deltas count.
   package mutating func commit() { deltas.commit() }
 
