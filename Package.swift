@@ -88,7 +88,7 @@ let package = Package(
     .target(
       name: "ApusAPI",
       dependencies: [
-        "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusService", "CSwagger", log,
+        "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusService", "ApusPipeline", "CSwagger", log,
         .product(name: "Hummingbird", package: "hummingbird"),
       ],
       swiftSettings: common

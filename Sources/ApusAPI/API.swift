@@ -60,9 +60,11 @@ package struct API: Sendable {
   private let registration: RouteRegistration
 
   /// - Parameters:
+  ///   - door: the ways in; nil where the process has no log to write to, then they answer with 503.
   ///   - activeAlerts: how many alerts are active on each of some nodes; none where no alert engine runs.
   package init(
     _ configuration: Configuration, store: any Store, metrics: MetricsRegistry, clock: any WallClock = SystemClock(),
+    door: IngestDoor? = nil,
     activeAlerts: @escaping @Sendable (_ nodes: [String]) async -> [String: Int] = { _ in [:] }
   ) throws(StoreError) {
     try configuration.validate()
@@ -84,10 +86,14 @@ package struct API: Sendable {
     let documented =
       GPURoutes(makeReader: makeReader).routes + TelemetryRoutes(makeReader: makeReader, clock: clock).routes
       + NodeRoutes(makeReader: makeReader, clock: clock, freshness: freshness, activeAlerts: activeAlerts).routes
-      + LatestRoutes(makeReader: makeReader).routes + StandardRouteDeclarations.routes
+      + LatestRoutes(makeReader: makeReader).routes + IngestRoutes(door: door).routes
+      + StandardRouteDeclarations.routes
     let documents = DocumentRoutes(documented: documented, version: configuration.version)
     routes = documented + [documents.openAPI] + documents.pages
   }
+
+  /// The routes that take large bodies.
+  package static let ingestPaths = IngestRoutes.paths
 
   /// Registers the routes that are served here.
   package func add(to router: Router<ServiceRequestContext>) { registration.add(routes, to: router) }

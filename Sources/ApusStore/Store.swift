@@ -61,10 +61,13 @@ package struct StoreBatch: Sendable {
     /// higher offset wins; within one offset the later.
     package var offset: Int64
     package var content: Content
+    /// What the record tells of metrics, beside what is in the set of a scrape.
+    package var descriptors: [MetricDescriptor]
 
-    package init(offset: Int64, content: Content) {
+    package init(offset: Int64, content: Content, descriptors: [MetricDescriptor] = []) {
       self.offset = offset
       self.content = content
+      self.descriptors = descriptors
     }
   }
 
@@ -102,8 +105,27 @@ package struct AppendOutcome: Hashable, Sendable {
   package var samplesOverSeriesLimit = 0
   /// Samples older than the retention allows.
   package var samplesTooOld = 0
+  /// The records of which not all samples were accepted, ascending; at most `refusalsMax`. Not told over the wire.
+  package var refusals: [Refusal] = []
+
+  package static let refusalsMax = 1000
+
+  /// What was not accepted of one record.
+  package struct Refusal: Hashable, Sendable {
+    package var offset: Int64
+    package var samplesOverSeriesLimit: Int
+    package var samplesTooOld: Int
+  }
 
   package init() {}
+
+  /// Notes what the record at `offset` adds to what `before` counted.
+  mutating func noteRefusal(at offset: Int64, since before: (overSeriesLimit: Int, tooOld: Int)) {
+    let over = samplesOverSeriesLimit - before.overSeriesLimit
+    let old = samplesTooOld - before.tooOld
+    guard over > 0 || old > 0, refusals.count < AppendOutcome.refusalsMax else { return }
+    refusals.append(Refusal(offset: offset, samplesOverSeriesLimit: over, samplesTooOld: old))
+  }
 }
 
 /// A question for samples.

@@ -198,6 +198,7 @@ enum TinyFleet {
               lines.append("\(samples.labels) \(time) \(value)")
             }
           }
+        case .encoded: preconditionFailure("no source makes records that are written already")
         }
       }
     }

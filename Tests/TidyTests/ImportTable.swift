@@ -58,7 +58,7 @@ enum ImportTable {
       layer: 5,
       modules: [
         "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusNode", "ApusStore", "ApusPromQL", "ApusAlert",
-        "ApusService", "CDashboard", "CSwagger",
+        "ApusService", "ApusPipeline", "CDashboard", "CSwagger",
       ],
       packages: ["Hummingbird", "HummingbirdCore", "HTTPTypes", "NIOCore", "ServiceLifecycle"]),
     "ApusCommands": Room(

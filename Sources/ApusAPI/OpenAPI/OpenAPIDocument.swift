@@ -54,6 +54,15 @@ package enum OpenAPIDocument {
     ]
     if !route.description.isEmpty { members.append(.init("description", .string(route.description))) }
     if !route.parameters.isEmpty { members.append(.init("parameters", .array(route.parameters.map(parameter)))) }
+    if let body = route.body {
+      members.append(
+        .init(
+          "requestBody",
+          .object([
+            .init("description", .string(body.text)), .init("required", true),
+            .init("content", .object(body.content.map { .init($0.mediaType, ["schema": $0.schema.json]) })),
+          ])))
+    }
     let answers = route.answers.sorted { $0.status < $1.status }
     members.append(.init("responses", .object(answers.map { .init("\($0.status)", answer($0)) })))
     return .object(members)
@@ -95,7 +104,7 @@ package enum OpenAPIDocument {
   /// The schemas that routes refer to by name.
   private static let schemas: [(name: String, schema: Schema)] = [
     ("GPU", GPURoutes.schema), ("Node", NodeRoutes.schema), ("Telemetry", TelemetryRoutes.schema),
-    ("Problem", problemSchema),
+    ("Problem", problemSchema), ("IngestProblem", IngestAnswers.problemSchema),
   ]
 
   /// `Problem.json`, member by member.

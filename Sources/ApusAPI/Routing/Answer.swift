@@ -44,6 +44,7 @@ enum AnswerEncoding {
 
   static func response(_ answer: Answer, to request: HTTPFields) -> Response {
     var headers = answer.headers
+    if answer.status == .noContent { return Response(status: .noContent, headers: headers) }
     headers[.contentType] = answer.mediaType
     headers[.vary] = "Accept, Accept-Encoding"
     guard answer.isRevalidated, answer.status == .ok else {

@@ -21,12 +21,19 @@ package struct Route: Sendable {
   /// False for the pages that people look at, which no client calls.
   package var isDocumented = true
 
+  /// For routes that take large bodies, in place of `handler`: it reads the body itself.
+  package var receiver: Receiver?
+  /// What a request's body may be; nil where it has none.
+  package var body: DeclaredBody?
+
   package typealias Handler = @Sendable (RouteRequest) async throws -> Answer
+  package typealias Receiver = @Sendable (RouteRequest, IncomingBody) async throws -> Answer
 
   package enum Tag: String, Sendable, CaseIterable {
     case gpus
     case nodes
     case metrics
+    case ingest
     case service
 
     package var summary: String {
@@ -34,6 +41,7 @@ package struct Route: Sendable {
       case .gpus: "GPUs and their telemetry"
       case .nodes: "Nodes and their telemetry"
       case .metrics: "The newest samples of the whole fleet"
+      case .ingest: "The ways in for telemetry of other programs"
       case .service: "The state of this process, and this document"
       }
     }
@@ -42,7 +50,7 @@ package struct Route: Sendable {
   package init(
     _ method: HTTPRequest.Method, _ path: String, operation: String, tag: Tag, summary: String,
     description: String = "", parameters: [ParameterDeclaration] = [], answers: [DeclaredAnswer],
-    isQuery: Bool = false, handler: Handler? = nil
+    isQuery: Bool = false, body: DeclaredBody? = nil, handler: Handler? = nil, receiver: Receiver? = nil
   ) {
     self.method = method
     self.path = path
@@ -53,7 +61,21 @@ package struct Route: Sendable {
     self.parameters = parameters
     self.answers = answers
     self.isQuery = isQuery
+    self.body = body
     self.handler = handler
+    self.receiver = receiver
+  }
+}
+
+/// The body of a request.
+package struct DeclaredBody: Sendable {
+  package var text: String
+  /// By media type.
+  package var content: [(mediaType: String, schema: Schema)]
+
+  package init(_ text: String, content: [(mediaType: String, schema: Schema)]) {
+    self.text = text
+    self.content = content
   }
 }
 

@@ -17,15 +17,15 @@ struct RouteRegistration: Sendable {
   /// Registers every route that has a handler.
   func add(_ routes: [Route], to router: Router<ServiceRequestContext>) {
     for route in routes {
-      guard let handler = route.handler else { continue }
+      guard route.handler != nil || route.receiver != nil else { continue }
       router.on(RouterPath(route.path), method: route.method) { request, context in
-        try await respond(to: request, context, route, handler)
+        try await respond(to: request, context, route)
       }
     }
   }
 
   private func respond(
-    to request: Request, _ context: ServiceRequestContext, _ route: Route, _ handler: @escaping Route.Handler
+    to request: Request, _ context: ServiceRequestContext, _ route: Route
   ) async throws -> Response {
     let begin = clock.monotonicNanoseconds
     metrics.inFlight.add(1)
@@ -34,7 +34,15 @@ struct RouteRegistration: Sendable {
     let result: Result<Response, any Error>
     do {
       let parsed = try await parse(request, context, route)
-      let answer = try await answer(parsed, route, handler)
+      let answer: Answer
+      if let receiver = route.receiver {
+        answer = try await receiver(
+          parsed, IncomingBody(headers: request.headers, body: request.body, bytesMax: context.maxUploadSize))
+      } else if let handler = route.handler {
+        answer = try await self.answer(parsed, route, handler)
+      } else {
+        preconditionFailure("\(route.path) is registered and not served")
+      }
       let response = AnswerEncoding.response(answer, to: request.headers)
       status = response.status.code
       result = .success(response)
@@ -67,7 +75,7 @@ struct RouteRegistration: Sendable {
     }
     let arguments = try Arguments.read(path: captured, query: query.pairs, by: route.parameters)
     var body: [UInt8] = []
-    if route.method == .post {
+    if route.method == .post, route.receiver == nil {
       body = Array(buffer: try await request.body.collect(upTo: context.maxUploadSize))
     }
     return RouteRequest(

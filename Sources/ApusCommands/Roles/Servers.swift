@@ -54,6 +54,22 @@ extension Assembly {
     }
   }
 
+  // MARK: The ways in
+
+  /// What takes telemetry in over HTTP and writes it to a log. `visibility` is the collector in the same process.
+  func ingestDoor(
+    _ options: APIOptions, topic: TopicName, batchBytesMax: Int, log: any RecordLog, visibility: (any Visibility)?
+  ) -> (door: IngestDoor, ingester: Ingester) {
+    var configuration = Ingester.Configuration(topic: topic)
+    configuration.batchBytesMax = batchBytesMax
+    let ingester = Ingester(
+      configuration, log: log, visibility: visibility, registry: metrics, logger: logger, clock: clock)
+    var door = IngestDoor.Configuration()
+    door.inFlightBytesMax = max(door.inFlightBytesMax, 4 * options.ingestBodyLimit.bytes)
+    door.seed = UInt64.random(in: .min ... .max)
+    return (IngestDoor(door, ingester: ingester, metrics: metrics, clock: clock), ingester)
+  }
+
   // MARK: HTTP
 
   /// The server of a role that has nothing of its own to serve.
@@ -83,7 +99,7 @@ extension Assembly {
   }
 
   func apiServer(
-    _ options: APIOptions, store: any Store, listen: ListenAddress, role: String,
+    _ options: APIOptions, store: any Store, listen: ListenAddress, role: String, door: IngestDoor?,
     statistics: [StatisticsDocument.Section]
   ) throws(StartupError) -> HTTPServerPart {
     var configuration = API.Configuration(version: Version.text)
@@ -92,7 +108,7 @@ extension Assembly {
     configuration.queriesMax = options.queriesMax
     configuration.queryTimeout = options.queryTimeout
     let api: API
-    do { api = try API(configuration, store: store, metrics: metrics, clock: clock) } catch {
+    do { api = try API(configuration, store: store, metrics: metrics, clock: clock, door: door) } catch {
       throw StartupError(opening: error)
     }
     readiness.register("store") {
@@ -102,8 +118,10 @@ extension Assembly {
       } catch { return "\(error)" }
     }
     let document = StatisticsDocument([StatisticsDocument.store(store)] + statistics)
+    var server = httpConfiguration(role: role, listen: listen, flag: "--api-listen")
+    for path in API.ingestPaths { server.bodyBytesMaxByRoute[path] = options.ingestBodyLimit }
     return HTTPServerPart(
-      httpConfiguration(role: role, listen: listen, flag: "--api-listen"), metrics: metrics, readiness: readiness,
+      server, metrics: metrics, readiness: readiness,
       logger: logger, clock: clock, statistics: { await document.bytes() }
     ) { router in api.add(to: router) }
   }

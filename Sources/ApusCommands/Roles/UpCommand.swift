@@ -52,8 +52,12 @@ struct UpCommand: AsyncParsableCommand {
       sources, .init(topic: topicName, flushInterval: flushInterval), log: embedded, dataDir: data.dataDir, disk: disk)
 
     let (door, status) = assembly.tcpDoor(embedded, listen: tcpListen)
+    // A batch below what the log takes, with room for its head.
+    let ways = assembly.ingestDoor(
+      api, topic: topicName, batchBytesMax: max(4096, min(8 << 20, log.maxMessageBytes.bytes - 4096)), log: embedded,
+      visibility: collector)
     let server = try assembly.apiServer(
-      api, store: opened.store, listen: apiListen, role: "up",
+      api, store: opened.store, listen: apiListen, role: "up", door: ways.door,
       statistics: [("broker", { @Sendable in status.json() })])
 
     var parts = [

@@ -49,6 +49,14 @@ package final class Collector: Sendable {
     await progress.wait(partition, until: offset)
   }
 
+  /// What the store has refused of records that it has taken in lately.
+  package func refusals(_ partition: TopicPartition, _ offsets: Range<Int64>) -> [AppendOutcome.Refusal] {
+    progress.refusals(partition, offsets)
+  }
+
+  /// Why the store does not take anything in at present; nil when it does.
+  package var trouble: String? { progress.trouble }
+
   /// Collects until the task is cancelled, which is the way to stop it: a batch that the store is taking in is finished
   /// first. Throws when the store or the log refuses for good.
   package func run() async throws(PipelineError) {

@@ -1,4 +1,5 @@
 import ApusBroker
+import ApusStore
 import Synchronization
 
 /// How far a collector has come, for those who wait for it.
@@ -8,7 +9,14 @@ final class CollectorProgress: Sendable {
     var durable: [TopicPartition: Int64] = [:]
     var backlog: [TopicPartition: Int64] = [:]
     var lastReport: UInt64?
+    /// The newest refusals by the store, ascending by offset; the oldest go first.
+    var refusals: [TopicPartition: [AppendOutcome.Refusal]] = [:]
+    /// Why the store did not take the last batch at its last try; nil when it did.
+    var trouble: String?
   }
+
+  /// Refusals kept for those who ask for their own; who asks later is told that there were none.
+  private static let refusalsMax = 4096
 
   private let state = Mutex(State())
   private let signal = Signal()
@@ -16,9 +24,25 @@ final class CollectorProgress: Sendable {
 
   init(onCoverage: @escaping @Sendable (TopicPartition, Int64) async -> Void) { self.onCoverage = onCoverage }
 
-  func note(_ partition: TopicPartition, appended: Int64) {
-    state.withLock { $0.appended[partition] = appended }
+  func note(_ partition: TopicPartition, appended: Int64, refusals: [AppendOutcome.Refusal] = []) {
+    state.withLock { state in
+      state.appended[partition] = appended
+      state.trouble = nil
+      guard !refusals.isEmpty else { return }
+      state.refusals[partition, default: []] += refusals
+      let excess = (state.refusals[partition]?.count ?? 0) - CollectorProgress.refusalsMax
+      if excess > 0 { state.refusals[partition]?.removeFirst(excess) }
+    }
     signal.raise()
+  }
+
+  func note(trouble: String) { state.withLock { $0.trouble = trouble } }
+
+  var trouble: String? { state.withLock { $0.trouble } }
+
+  /// What the store has refused of some records.
+  func refusals(_ partition: TopicPartition, _ offsets: Range<Int64>) -> [AppendOutcome.Refusal] {
+    state.withLock { state in (state.refusals[partition] ?? []).filter { offsets.contains($0.offset) } }
   }
 
   func note(_ partition: TopicPartition, backlog: Int64) { state.withLock { $0.backlog[partition] = backlog } }

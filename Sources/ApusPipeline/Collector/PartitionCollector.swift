@@ -123,9 +123,10 @@ actor PartitionCollector {
     switch result {
     case .set: metrics.setsSeen.add()
     case .content(let content): window.add(content, offset: record.offset)
-    case .several(let contents, let problem):
-      for content in contents { window.add(content, offset: record.offset) }
-      if let problem { reject(record.copy(), offset: record.offset, reason: problem) }
+    case .several(let value):
+      for content in value.contents { window.add(content, offset: record.offset) }
+      if !value.descriptors.isEmpty { window.add(value.descriptors, offset: record.offset) }
+      if let problem = value.problem { reject(record.copy(), offset: record.offset, reason: problem) }
     case .unknownSet(let id, let hint):
       metrics.recordsParked.add()
       window.park(
@@ -257,12 +258,13 @@ actor PartitionCollector {
         metrics.samplesTooOld.add(UInt64(outcome.samplesTooOld))
         metrics.recordsSkipped.add(UInt64(outcome.recordsSkipped))
         storePosition = nextOffset
-        progress.note(partition, appended: nextOffset)
+        progress.note(partition, appended: nextOffset, refusals: outcome.refusals)
         backoff.reset()
         return
       } catch {
         metrics.flushErrors.add()
         if error.isFinal { throw .store(error) }
+        progress.note(trouble: error.description)
         if progress.mayReport(at: clock.monotonicNanoseconds) {
           logger.warning("the store cannot take a batch now; trying again", metadata: ["why": "\(error)"])
         }

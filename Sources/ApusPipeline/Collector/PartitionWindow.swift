@@ -61,6 +61,16 @@ struct PartitionWindow {
     append(.ready(StoreBatch.Item(offset: offset, content: content)))
   }
 
+  /// What a record tells of metrics: with its samples, or alone.
+  mutating func add(_ descriptors: [MetricDescriptor], offset: Int64) {
+    if case .ready(var item) = entries.last, item.offset == offset {
+      item.descriptors = descriptors
+      entries[entries.count - 1] = .ready(item)
+    } else {
+      append(.ready(StoreBatch.Item(offset: offset, content: .samples([]), descriptors: descriptors)))
+    }
+  }
+
   /// A record that needs a set.
   mutating func park(_ parked: Parked) {
     parkedCount += 1

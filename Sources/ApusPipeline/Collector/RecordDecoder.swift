@@ -4,13 +4,13 @@ import ApusModel
 import ApusStore
 
 /// Reads the records of one partition: tells their content types apart and keeps the series sets it has met. Pure.
-struct RecordDecoder {
+struct RecordDecoder: ~Copyable {
   enum Result {
     /// A set's definition: nothing for the store.
     case set(SeriesSetID)
     case content(StoreBatch.Item.Content)
-    /// What a text held; `problem` says why a part of it could not be used.
-    case several([StoreBatch.Item.Content], problem: String?)
+    /// What a value held; `problem` says why a part of it could not be used.
+    case several(RecordValueDecoder.Value)
     /// The record cannot be read before this set is known; a copy of it may be at the offset (-1: not told).
     case unknownSet(SeriesSetID, offset: Int64)
     case invalid(reason: String)
@@ -47,11 +47,10 @@ struct RecordDecoder {
       type = .json
     }
     if type == .scrape { return decodeScrape(value) }
-    if type == .remoteWrite { return .invalid(reason: "remote write is not understood by this version") }
     do throws(FormatError) {
       let read = try values.decode(value, type: type, key: key, timestamp: timestamp)
       if read.contents.isEmpty, let problem = read.problem { return .invalid(reason: problem) }
-      return .several(read.contents, problem: read.problem)
+      return .several(read)
     } catch { return .invalid(reason: error.description) }
   }
 

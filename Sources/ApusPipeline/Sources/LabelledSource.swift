@@ -29,6 +29,7 @@ package final class LabelledSource: Source {
           series.map {
             SeriesSamples(labels: $0.labels.setting(labels), timestamps: $0.timestamps, values: $0.values)
           })
+      case .encoded: preconditionFailure("\(source.name) makes records that are written already")
       }
     }
     return batch

@@ -1,3 +1,4 @@
+import ApusFormats
 import ApusModel
 
 /// Where telemetry comes from: a scrape target, a file, a simulated fleet. A streamer pulls one batch after another.
@@ -52,6 +53,21 @@ package struct TelemetryItem: Sendable {
     case scrape(Scrape)
     /// Series without a common instant. Each one's timestamps ascend.
     case samples([SeriesSamples])
+    /// A record's value as it will lie in the log, from whoever took it in that way. No source makes such.
+    case encoded(EncodedValue)
+  }
+
+  /// A value that is written already.
+  package struct EncodedValue: Sendable {
+    package var bytes: [UInt8]
+    package var type: ContentType
+    package var sampleCount: Int
+
+    package init(bytes: [UInt8], type: ContentType, sampleCount: Int) {
+      self.bytes = bytes
+      self.type = type
+      self.sampleCount = sampleCount
+    }
   }
 
   /// The host: records of one key stay in order.
@@ -71,6 +87,7 @@ package struct TelemetryItem: Sendable {
     switch content {
     case .scrape(let scrape): scrape.sampleCount
     case .samples(let series): series.reduce(0) { $0 + $1.values.count }
+    case .encoded(let value): value.sampleCount
     }
   }
 
@@ -79,6 +96,7 @@ package struct TelemetryItem: Sendable {
     switch content {
     case .scrape(let scrape): 128 + key.count + 8 * scrape.values.count
     case .samples(let series): series.reduce(128 + key.count) { $0 + 96 + $1.labels.bytes.count + 16 * $1.values.count }
+    case .encoded(let value): 128 + key.count + value.bytes.count
     }
   }
 }

@@ -21,6 +21,7 @@ struct RecordValueEncoder {
   ///   - asSamples: write a scrape series by series, without a set; used by frames.
   mutating func encode(_ item: TelemetryItem, setOffset: Int64, asSamples: Bool, bytesMax: Int) -> [[UInt8]]? {
     switch (encoding, item.content) {
+    case (_, .encoded(let value)): return value.bytes.count <= bytesMax ? [value.bytes] : nil
     case (.frame, .scrape(let scrape)) where !asSamples:
       let size = ScrapeRecord.encodedSize(of: scrape)
       return size <= bytesMax ? [ScrapeRecord.encode(scrape, setOffset: setOffset)] : nil
@@ -87,7 +88,7 @@ struct RecordValueEncoder {
   }
 
   /// Halves the series until each part fits; nil when a single one does not.
-  private static func split(
+  static func split(
     _ series: ArraySlice<SeriesSamples>, _ bytesMax: Int, _ encode: (ArraySlice<SeriesSamples>) -> [UInt8]
   ) -> [[UInt8]]? {
     if series.isEmpty { return [] }

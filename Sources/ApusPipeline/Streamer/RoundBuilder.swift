@@ -30,6 +30,14 @@ struct RoundBuilder {
     var records = 0
     /// Records that no batch can hold, and their samples; they are left out.
     var samplesTooLarge = 0
+    /// Where the records of each entry that is done stand in its partition's batch.
+    var places: [Place] = []
+
+    /// Records of a batch: none where the entry had none, or was too large.
+    struct Place: Hashable, Sendable {
+      var partition: Int32 = 0
+      var records = 0..<0
+    }
   }
 
   let topic: TopicName
@@ -44,6 +52,7 @@ struct RoundBuilder {
   private var values: RecordValueEncoder
   private let frameHeaders = RoundBuilder.headers(.scrape)
   private let valueHeaders: EncodedRecordHeaders
+  private let remoteWriteHeaders = RoundBuilder.headers(.remoteWrite)
 
   init(
     topic: TopicName, partitions: Int32, encoding: Encoding, compression: Compression, limits: Limits,
@@ -100,6 +109,7 @@ struct RoundBuilder {
     for entry in entries {
       guard let item = entry.item else {
         round.entries += 1
+        round.places.append(Round.Place())
         continue
       }
       guard write(item, now: now, &round) else { break }
@@ -146,6 +156,7 @@ struct RoundBuilder {
     let records = values.encode(item, setOffset: offset, asSamples: asSamples, bytesMax: limits.batchBytesMax)
     guard let records else {
       round.samplesTooLarge += item.sampleCount
+      round.places.append(Round.Place(partition: partition))
       return true
     }
     let total = records.reduce(0) { $0 + $1.count + RoundBuilder.recordOverhead(item.key) }
@@ -156,8 +167,14 @@ struct RoundBuilder {
         append(record, key: item.key, headers: frameHeaders, to: partition, now: now, &round, copyOf: freshCopy.id)
       }
     }
+    let first = builders[partition]?.recordCount ?? 0
+    round.places.append(Round.Place(partition: partition, records: first..<first + records.count))
+    var headers = valueHeaders
+    if case .encoded(let value) = item.content {
+      headers = value.type == .remoteWrite ? remoteWriteHeaders : RoundBuilder.headers(value.type)
+    }
     for record in records {
-      append(record, key: item.key, headers: valueHeaders, to: partition, now: now, &round, copyOf: nil)
+      append(record, key: item.key, headers: headers, to: partition, now: now, &round, copyOf: nil)
     }
     return true
   }

@@ -44,12 +44,17 @@ struct SetLedger {
 
   /// Whether a scrape of the set may be written to the partition now.
   mutating func advice(for id: SeriesSetID, in partition: Int32, now: Int64) -> Advice {
-    var state = partitions[partition, default: Partition()]
-    defer { partitions[partition] = state }
+    // Changed in its place: a copy of the state would copy all it knows, for every scrape.
+    SetLedger.advice(for: id, in: &partitions[partition, default: Partition()], now: now, limits)
+  }
+
+  private static func advice(
+    for id: SeriesSetID, in state: inout Partition, now: Int64, _ limits: Limits
+  ) -> Advice {
     state.uses += 1
-    guard var copy = state.copies[id] else { return .missing }
-    copy.lastUse = state.uses
-    state.copies[id] = copy
+    guard let index = state.copies.index(forKey: id) else { return .missing }
+    state.copies.values[index].lastUse = state.uses
+    let copy = state.copies.values[index]
     let isOld = now - copy.writtenAt >= limits.maxAgeMilliseconds || now < copy.writtenAt
     let isFar = state.bytes - copy.bytesBefore >= limits.maxBytes
     return isOld || isFar ? .due(offset: copy.offset) : .known(offset: copy.offset)
@@ -57,11 +62,15 @@ struct SetLedger {
 
   /// A copy was acknowledged.
   mutating func acknowledge(_ id: SeriesSetID, in partition: Int32, offset: Int64, now: Int64) {
-    var state = partitions[partition, default: Partition()]
+    SetLedger.note(id, in: &partitions[partition, default: Partition()], offset: offset, now: now, limits)
+  }
+
+  private static func note(
+    _ id: SeriesSetID, in state: inout Partition, offset: Int64, now: Int64, _ limits: Limits
+  ) {
     state.uses += 1
     state.copies[id] = Copy(offset: offset, writtenAt: now, bytesBefore: state.bytes, lastUse: state.uses)
-    if state.copies.count > limits.setsMax { SetLedger.forgetOldest(&state, keep: limits.setsMax) }
-    partitions[partition] = state
+    if state.copies.count > limits.setsMax { forgetOldest(&state, keep: limits.setsMax) }
   }
 
   /// Bytes were written to a partition.

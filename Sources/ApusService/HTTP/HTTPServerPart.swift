@@ -19,6 +19,8 @@ package struct HTTPServerPart: Service {
     package var listenFlag = "--http-listen"
     /// The most bytes of a request's body.
     package var bodyBytesMax = ByteCount.mebibytes(4)
+    /// The same for routes that have a bound of their own, by path. They read their bodies themselves.
+    package var bodyBytesMaxByRoute: [String: ByteCount] = [:]
     /// The most bytes of a request's head.
     package var headBytesMax = ByteCount.kibibytes(32)
     /// Connections at one time; more wait in the listen queue.
@@ -63,7 +65,10 @@ package struct HTTPServerPart: Service {
     let table = RouteTable()
     let router = Router(context: ServiceRequestContext.self, options: [.autoGenerateHeadEndpoints])
     router.add(middleware: RequestMetricsMiddleware(metrics: metrics, clock: clock))
-    router.add(middleware: ProblemMiddleware(bodyBytesMax: configuration.bodyBytesMax.bytes, routes: table))
+    router.add(
+      middleware: ProblemMiddleware(
+        bodyBytesMax: configuration.bodyBytesMax.bytes,
+        bodyBytesMaxByRoute: configuration.bodyBytesMaxByRoute.mapValues(\.bytes), routes: table))
     StandardRoutes(
       role: configuration.role, version: configuration.version, metrics: metrics, readiness: readiness,
       statistics: statistics, clock: clock, startedAt: clock.monotonicNanoseconds

@@ -50,6 +50,11 @@ package struct Problem: Error, Hashable, Sendable {
     return Problem(status: 503, detail: detail, headers: headers)
   }
 
+  /// 413, with the bound.
+  package static func bodyTooLarge(limit: Int) -> Problem {
+    Problem(status: 413, detail: "the body is larger than the limit of \(ByteCount(limit)); send less at once")
+  }
+
   /// The document.
   package var json: [UInt8] {
     var writer = JSONWriter(reserving: 256)

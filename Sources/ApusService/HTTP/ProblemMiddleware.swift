@@ -8,6 +8,8 @@ import Synchronization
 /// method (405, with `Allow`) from a wrong path (404).
 struct ProblemMiddleware: RouterMiddleware {
   let bodyBytesMax: Int
+  /// Of routes with a bound of their own, by path.
+  let bodyBytesMaxByRoute: [String: Int]
   let routes: RouteTable
 
   func handle(
@@ -15,10 +17,11 @@ struct ProblemMiddleware: RouterMiddleware {
     next: (Request, ServiceRequestContext) async throws -> Response
   ) async throws -> Response {
     var context = context
-    context.maxUploadSize = bodyBytesMax
+    let limit = context.endpointPath.flatMap { bodyBytesMaxByRoute[$0] } ?? bodyBytesMax
+    context.maxUploadSize = limit
     do {
-      if let text = request.headers[.contentLength], let length = Int(text), length > bodyBytesMax {
-        throw tooLarge
+      if let text = request.headers[.contentLength], let length = Int(text), length > limit {
+        throw Problem.bodyTooLarge(limit: limit)
       }
       return try await next(request, context)
     } catch {
@@ -28,14 +31,10 @@ struct ProblemMiddleware: RouterMiddleware {
     }
   }
 
-  private var tooLarge: Problem {
-    Problem(status: 413, detail: "the body is larger than the limit of \(ByteCount(bodyBytesMax)); send less at once")
-  }
-
   private func problem(for error: any Error, request: Request, context: ServiceRequestContext) -> Problem {
     switch error {
     case let problem as Problem: return problem
-    case is NIOTooManyBytesError: return tooLarge
+    case is NIOTooManyBytesError: return .bodyTooLarge(limit: context.maxUploadSize)
     case let error as HTTPError where error.status == .notFound && context.endpointPath == "NotFound":
       return unrouted(request)
     case let error as any HTTPResponseError:

@@ -108,6 +108,9 @@ final class StoreCore: Sendable {
           outcome.recordsSkipped += 1
           continue
         }
+        let before = (outcome.samplesOverSeriesLimit, outcome.samplesTooOld)
+        defer { outcome.noteRefusal(at: item.offset, since: before) }
+        if !item.descriptors.isEmpty { state.head.note(item.descriptors) }
         switch item.content {
         case .scrape(let scrape):
           if scrape.timestamp.milliseconds < oldest {

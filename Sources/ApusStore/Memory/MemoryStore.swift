@@ -79,6 +79,9 @@ package final class MemoryStore: Store {
           outcome.recordsSkipped += 1
           continue
         }
+        let before = (outcome.samplesOverSeriesLimit, outcome.samplesTooOld)
+        defer { outcome.noteRefusal(at: item.offset, since: before) }
+        for descriptor in item.descriptors { state.descriptors[descriptor.name] = descriptor }
         switch item.content {
         case .scrape(let scrape):
           for descriptor in scrape.set.descriptors { state.descriptors[descriptor.name] = descriptor }

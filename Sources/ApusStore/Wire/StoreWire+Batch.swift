@@ -101,6 +101,7 @@ extension StoreWire {
         writer.write(samples.values)
       }
     }
+    if !item.descriptors.isEmpty { writer.write(frame(of: item.descriptors).payload) }
     return writer.bytes
   }
 
@@ -110,14 +111,17 @@ extension StoreWire {
     try decode(payload) { reader throws(ByteReaderError) in
       let offset = try reader.readZigzag()
       let kind: UInt8 = try reader.read()
+      var item: StoreBatch.Item
       switch kind {
-      case 0: return StoreBatch.Item(offset: offset, content: .scrape(try readScrape(&reader, sets)))
+      case 0: item = StoreBatch.Item(offset: offset, content: .scrape(try readScrape(&reader, sets)))
       case 1:
         var series: [SeriesSamples] = []
         for _ in 0..<(try reader.readCount(max: seriesPerSetMax)) { series.append(try readSamples(&reader)) }
-        return StoreBatch.Item(offset: offset, content: .samples(series))
+        item = StoreBatch.Item(offset: offset, content: .samples(series))
       default: throw ByteReaderError(kind: .outOfBounds, offset: reader.position - 1)
       }
+      if !reader.isAtEnd { item.descriptors = try decodeDescriptors(Array(try reader.readBytes(reader.remaining))) }
+      return item
     }
   }
 

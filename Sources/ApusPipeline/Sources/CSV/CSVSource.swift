@@ -143,6 +143,7 @@ package actor CSVSource: Source {
       switch content {
       case .scrape(let scrape): grouping.add(RecordValueEncoder.samples(of: scrape))
       case .samples(let samples): grouping.add(samples)
+      case .encoded: preconditionFailure("rows become scrapes or samples")
       }
     }
     return .samples(grouping.finish())
@@ -379,6 +380,7 @@ struct Restamper {
     switch content {
     case .scrape(let scrape): time = scrape.timestamp.milliseconds
     case .samples(let samples): time = samples.first?.timestamps.first ?? now
+    case .encoded: return content
     }
     if time != original {
       original = time
@@ -395,6 +397,7 @@ struct Restamper {
         samples.map {
           SeriesSamples(labels: $0.labels, timestamps: $0.timestamps.map { _ in current }, values: $0.values)
         })
+    case .encoded: return content
     }
   }
 }

@@ -114,14 +114,17 @@ final class Head: @unchecked Sendable {
         rejected[row >> 6] |= 1 << UInt64(row & 63)
       }
     }
-    for descriptor in set.descriptors where descriptors.count < Head.descriptorsMax {
-      descriptors[descriptor.name] = descriptor
-    }
+    note(set.descriptors)
     let lane = Lane(width: set.count, rejected: rejected)
     laneOfSet[set.id] = lanes.count
     lanes.append(lane)
     laneBytes += 256
     return lane
+  }
+
+  /// Keeps what is known of metrics.
+  func note(_ new: [MetricDescriptor]) {
+    for descriptor in new where descriptors.count < Head.descriptorsMax { descriptors[descriptor.name] = descriptor }
   }
 
   /// More metrics than this are not described.
