@@ -6,7 +6,7 @@ CONFIGURATION ?= release
 APUS := .build/release/apus
 LINTED := Package.swift Sources Tests $(wildcard Fuzz) $(wildcard Benchmarks)
 
-.PHONY: help bootstrap build run test tidy lint format coverage cover cover-html cover-pkg bench fuzz simulate soak \
+.PHONY: help bootstrap build run test tidy lint format coverage cover cover-html cover-pkg bench bench-store fuzz simulate soak \
 	openapi-gen swagger-static swagger-clean docs clean
 
 help: ## list the targets
@@ -48,6 +48,9 @@ cover-pkg: ## coverage by module
 
 bench: bootstrap ## measure the parts, then against NATS JetStream and Prometheus
 	@scripts/run-benchmarks
+
+bench-store: ## measure the store beside VictoriaMetrics, Prometheus and InfluxDB (ROWS=text,disk ROUNDS=1 HOURS=1)
+	@ROWS="$(ROWS)" ROUNDS="$(ROUNDS)" HOURS="$(HOURS)" scripts/run-benchmarks store
 
 fuzz: ## run every fuzz target for FOR (make fuzz FOR=60s)
 	@scripts/run-fuzz $(FOR)

@@ -157,14 +157,25 @@ let package = Package(
 
 // `make bench`: the benchmarks see `package` declarations, and ordinary builds do not see the benchmarks.
 if Context.environment["APUS_BENCHMARKS"] != nil {
-  package.products.append(.executable(name: "apus-bench", targets: ["ApusBenchmarks"]))
-  package.targets.append(
+  package.products += [
+    .executable(name: "apus-bench", targets: ["ApusBenchmarks"]),
+    .executable(name: "apus-fleet", targets: ["FleetTool"]),
+  ]
+  package.targets += [
+    .target(name: "BenchmarkFleet", dependencies: ["ApusIO"], path: "Benchmarks/Fleet", swiftSettings: engine),
+    .executableTarget(
+      name: "FleetTool", dependencies: ["BenchmarkFleet"], path: "Benchmarks/FleetTool", swiftSettings: common),
     .executableTarget(
       name: "ApusBenchmarks",
-      dependencies: ["ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusPipeline"],
+      dependencies: [
+        "ApusModel", "ApusIO", "ApusFormats", "ApusBroker", "ApusStore", "ApusPipeline", "ApusService",
+        "BenchmarkFleet",
+        log,
+      ],
       path: "Benchmarks/Apus",
       swiftSettings: engine
-    ))
+    ),
+  ]
 }
 
 // `make docs`: the reference of the sources from their comments.

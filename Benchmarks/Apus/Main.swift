@@ -10,6 +10,7 @@ enum Main {
   /// Every benchmark there is, in the order in which they run.
   static let all: [Benchmark] = [
     ExpositionBenchmark.benchmark, CSVBenchmark.benchmark, LogBenchmark.benchmark, StoreBenchmark.benchmark,
+    PipelineBenchmark.benchmark,
   ]
 
   static func main() async throws {
