@@ -35,10 +35,7 @@ enum PipelineBenchmark {
     init(_ fleet: Fleet, hostsPerBatch: Int) throws {
       let shape = fleet.shape
       let labels = FleetLabels(shape)
-      let headers = EncodedRecordHeaders([
-        RecordHeader(name: ContentType.headerName, value: ContentType.scrape.headerValue)
-      ]
-      )
+      let headers = [RecordHeader(name: ContentType.headerName, value: ContentType.scrape.headerValue)]
       let metrics = FleetMetric.all.count
       let all = (0..<shape.hosts).map { host in
         SeriesSet(
@@ -51,8 +48,9 @@ enum PipelineBenchmark {
       var builder = RecordBatchBuilder()
       for (host, set) in all.enumerated() {
         builder.append(
-          timestamp: shape.start, key: Array("host-\(host)".utf8), value: ScrapeRecord.encode(set: set),
-          headers: headers)
+          Record(
+            timestamp: shape.start, key: Array("host-\(host)".utf8), value: ScrapeRecord.encode(set: set),
+            headers: headers))
       }
       sets = try builder.finish()
       for scrape in 0..<shape.scrapes {
@@ -70,7 +68,8 @@ enum PipelineBenchmark {
             let frame = ScrapeRecord.encode(
               Scrape(set: all[host], timestamp: time, values: values), setOffset: Int64(host))
             builder.append(
-              timestamp: time.milliseconds, key: Array("host-\(host)".utf8), value: frame, headers: headers)
+              Record(
+                timestamp: time.milliseconds, key: Array("host-\(host)".utf8), value: frame, headers: headers))
           }
           let batch = try builder.finish()
           bytes += batch.bytes.count
