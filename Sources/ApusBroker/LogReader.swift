@@ -21,8 +21,10 @@ package final class LogReader: Sendable {
   private let state = Mutex(State())
   private let buffers = Mutex<[[UInt8]]>([])
 
-  /// Chunks are at least so large; buffers of more than `chunkBytesKept` are not kept for the next read.
+  /// Chunks are at least so large, and larger than `chunkBytesMax` for a batch of more bytes alone: a long read in pieces
+  /// stays in the processor's cache. Buffers of more than `chunkBytesKept` are not kept for the next read.
   private static let chunkBytesMin = 64 << 10
+  private static let chunkBytesMax = 1 << 20
   private static let chunkBytesKept = 2 << 20
   private static let buffersKept = 8
 
@@ -170,7 +172,8 @@ package final class LogReader: Sendable {
     do throws(DiskError) { file = try files.file(segment.path) } catch { throw .disk(error) }
     var scanner = SegmentScanner(baseOffset: segment.baseOffset + start.offsetDelta)
     var position = start.position
-    var wanted = max(chunkBytes + Int(SegmentIndex.intervalBytes), LogReader.chunkBytesMin)
+    var wanted = min(
+      max(chunkBytes + Int(SegmentIndex.intervalBytes), LogReader.chunkBytesMin), LogReader.chunkBytesMax)
     var isSecondTry = false
     var buffer = takeBuffer()
     defer { putBack(&buffer) }

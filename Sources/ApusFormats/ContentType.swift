@@ -28,4 +28,21 @@ package enum ContentType: String, Hashable, Sendable, CaseIterable {
     default: return nil
     }
   }
+
+  /// As above; the names as our own programs write them are recognised by their bytes, since every record has one.
+  package init?(headerValue: UnsafeRawBufferPointer) {
+    if ContentType.matches(headerValue, "application/vnd.apus.scrape") {
+      self = .scrape
+    } else if ContentType.matches(headerValue, "application/json") {
+      self = .json
+    } else {
+      self.init(headerValue: Array(headerValue))
+    }
+  }
+
+  private static func matches(_ bytes: UnsafeRawBufferPointer, _ name: StaticString) -> Bool {
+    guard bytes.count == name.utf8CodeUnitCount else { return false }
+    for index in 0..<bytes.count where bytes[index] != name.utf8Start[index] { return false }
+    return true
+  }
 }

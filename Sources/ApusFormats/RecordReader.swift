@@ -15,16 +15,17 @@ struct RecordReader {
   var position: Int { reader.position }
   var remaining: Int { reader.remaining }
 
-  mutating func integer<Integer: FixedWidthInteger>(_ type: Integer.Type = Integer.self) throws(FormatError) -> Integer
-  {
+  @inline(__always) mutating func integer<Integer: FixedWidthInteger>(
+    _ type: Integer.Type = Integer.self
+  ) throws(FormatError) -> Integer {
     do throws(ByteReaderError) { return try reader.read(type) } catch { throw FormatError(error) }
   }
 
-  mutating func varint() throws(FormatError) -> UInt64 {
+  @inline(__always) mutating func varint() throws(FormatError) -> UInt64 {
     do throws(ByteReaderError) { return try reader.readVarint() } catch { throw FormatError(error) }
   }
 
-  mutating func zigzag() throws(FormatError) -> Int64 {
+  @inline(__always) mutating func zigzag() throws(FormatError) -> Int64 {
     do throws(ByteReaderError) { return try reader.readZigzag() } catch { throw FormatError(error) }
   }
 

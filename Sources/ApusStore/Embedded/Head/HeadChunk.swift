@@ -29,18 +29,19 @@ struct HeadChunk: Sendable {
     valuesStart = scratch.out.count
     var ends: [UInt32] = []
     ends.reserveCapacity(buffer.width)
+    // Which series are absent in some row: few, so that the rows need not be gone over for each of them.
+    let gaps = buffer.everAbsent(rows: rows)
     // Eight columns are taken out of the rows at a time: a row's cache line holds eight values.
     var first = 0
     while first < buffer.width {
       let columns = min(HeadScratch.columns, buffer.width - first)
-      for row in 0..<rows {
-        let source = buffer.values + row * buffer.width + first
-        for column in 0..<columns { scratch.values[column * ValueChunk.rowsMax + row] = source[column] }
-      }
+      scratch.take(columns, of: buffer.values + first, rows: rows, width: buffer.width)
       for column in 0..<columns {
-        let all = buffer.presence(first + column, rows: rows, into: scratch.presence)
+        let series = first + column
+        var all = gaps.isEmpty || gaps[series >> 6] & (1 << UInt64(series & 63)) == 0
+        if !all { all = buffer.presence(series, rows: rows, into: scratch.presence) }
         encoder.encode(
-          scratch.values + column * ValueChunk.rowsMax, presence: all ? nil : UnsafePointer(scratch.presence),
+          scratch.values + column * HeadScratch.stride, presence: all ? nil : UnsafePointer(scratch.presence),
           rows: rows, to: &scratch.out)
         ends.append(UInt32(scratch.out.count - valuesStart))
       }
@@ -106,17 +107,45 @@ struct HeadChunk: Sendable {
 
 /// Memory that encoding head chunks reuses.
 ///
-/// Invariant (unsafe memory): owned by this value alone, sized for `columns` columns of `ValueChunk.rowsMax` rows.
+/// Invariant (unsafe memory): owned by this value alone, sized for `columns` columns of `stride` rows.
 struct HeadScratch: ~Copyable {
   static let columns = 8
+  /// More than the rows that there may be, so that the columns do not all fall into one set of the cache.
+  static let stride = ValueChunk.rowsMax + 8
   var out = OutputBuffer(capacity: 64 * 1024)
   var integers = IntegerEncoder()
   let values: UnsafeMutablePointer<Double>
   let presence: UnsafeMutablePointer<UInt8>
 
   init() {
-    values = .allocate(capacity: HeadScratch.columns * ValueChunk.rowsMax)
+    values = .allocate(capacity: HeadScratch.columns * HeadScratch.stride)
     presence = .allocate(capacity: ValueChunk.rowsMax)
+  }
+
+  /// Takes columns that lie side by side out of rows of `width` values.
+  ///
+  /// Invariant (unsafe memory): there are so many rows from `source` on, at most `ValueChunk.rowsMax`.
+  func take(_ count: Int, of source: UnsafePointer<Double>, rows: Int, width: Int) {
+    var source = source
+    if count == HeadScratch.columns {
+      for row in 0..<rows {
+        let target = values + row
+        target[0] = source[0]
+        target[HeadScratch.stride] = source[1]
+        target[2 * HeadScratch.stride] = source[2]
+        target[3 * HeadScratch.stride] = source[3]
+        target[4 * HeadScratch.stride] = source[4]
+        target[5 * HeadScratch.stride] = source[5]
+        target[6 * HeadScratch.stride] = source[6]
+        target[7 * HeadScratch.stride] = source[7]
+        source += width
+      }
+      return
+    }
+    for row in 0..<rows {
+      for column in 0..<count { values[column * HeadScratch.stride + row] = source[column] }
+      source += width
+    }
   }
 
   deinit {

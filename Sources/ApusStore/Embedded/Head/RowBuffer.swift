@@ -103,6 +103,17 @@ final class RowBuffer: @unchecked Sendable {
     return self.presence(series, rows: rows, into: presence)
   }
 
+  /// A bit for each series that is absent in one of the first `rows` rows; empty when there are no such bits.
+  func everAbsent(rows: Int) -> [UInt64] {
+    var result = [UInt64](repeating: 0, count: absentWords)
+    var words = absents
+    for _ in 0..<rows {
+      for word in 0..<absentWords { result[word] |= words[word] }
+      words += absentWords
+    }
+    return result
+  }
+
   /// Which of the first `rows` rows have a sample of the series. Returns whether all have.
   func presence(_ series: Int, rows: Int, into presence: UnsafeMutablePointer<UInt8>) -> Bool {
     if absentWords == 0 { return true }
