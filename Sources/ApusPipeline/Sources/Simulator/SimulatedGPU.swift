@@ -47,8 +47,9 @@ struct SimulatedGPU: Sendable {
     dieCelsius = inlet + idleWatts * celsiusPerWatt
     memoryCelsius = inlet + 4 + idleWatts * memoryCelsiusPerWatt
     clockMHz = SimulatedGPU.clockIdleMHz
-    energyMillijoules = generator.uniform(1e9, 5e12)
-    nvlinkMegabytes = generator.uniform(0, 1e9)
+    // Both are whole numbers, as the driver counts; what is added to them is rounded too.
+    energyMillijoules = generator.uniform(1e9, 5e12).rounded()
+    nvlinkMegabytes = generator.uniform(0, 1e9).rounded()
   }
 
   /// Everything that works on a GPU from outside during one step.
