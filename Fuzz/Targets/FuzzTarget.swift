@@ -20,7 +20,7 @@ package struct FuzzTarget: Sendable {
 package enum FuzzTargets {
   package static let all: [FuzzTarget] = [
     .exposition, .csv, .telemetryJSON, .scrapeRecord, .tcpFrame, .segmentReader, .snappy, .remoteWrite, .lineProtocol,
-    .otlpMetrics,
+    .otlpMetrics, .selector,
   ]
 
   /// The target that must fail: it shows that the search finds what there is to find.

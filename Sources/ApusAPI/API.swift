@@ -87,6 +87,7 @@ package struct API: Sendable {
       GPURoutes(makeReader: makeReader).routes + TelemetryRoutes(makeReader: makeReader, clock: clock).routes
       + NodeRoutes(makeReader: makeReader, clock: clock, freshness: freshness, activeAlerts: activeAlerts).routes
       + LatestRoutes(makeReader: makeReader).routes + IngestRoutes(door: door).routes
+      + AdminRoutes(store: store, clock: clock).routes
       + StandardRouteDeclarations.routes
     let documents = DocumentRoutes(documented: documented, version: configuration.version)
     routes = documented + [documents.openAPI] + documents.pages

@@ -19,7 +19,8 @@ package struct ApusCommand: AsyncParsableCommand {
     version: Version.text,
     subcommands: [
       UpCommand.self, BrokerCommand.self, StreamCommand.self, CollectCommand.self, APICommand.self,
-      SimulateCommand.self, TopicsCommand.self, ConfigCommand.self, VersionCommand.self, OpenAPICommand.self,
+      SimulateCommand.self, TopicsCommand.self, StoreCommand.self, ConfigCommand.self, VersionCommand.self,
+      OpenAPICommand.self,
     ]
   )
 

@@ -118,6 +118,8 @@ struct Assembly: Sendable {
     configuration.headBytesMax = max(2 * options.headBytes.bytes, configuration.headBytes + (64 << 20))
     configuration.retentionMilliseconds = options.retention.milliseconds
     configuration.seriesLimit = options.seriesLimit
+    configuration.compression = options.storeCompression
+    configuration.compactionBytesPerSecond = options.compactionRate.map { Int64($0.bytes) }
     do {
       configuration.retentionBytes =
         if let size = options.retentionSize { Int64(size.bytes) } else { try disk.space().total / 10 * 8 }
@@ -213,6 +215,8 @@ extension StoreOptions {
     case "retention": "--retention"
     case "retention size": "--retention-size"
     case "series limit": "--series-limit"
+    case "compression level": "--store-compression"
+    case "compaction rate": "--compaction-rate"
     default: setting
     }
   }

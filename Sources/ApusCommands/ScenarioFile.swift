@@ -35,6 +35,7 @@ extension PipelineError {
     case .log(let error):
       if case .unreachable = error { .unavailable } else { .software }
     case .store: .software
+    case .positionAhead: .dataError
     case .stopped: .graceExceeded
     }
   }

@@ -28,6 +28,21 @@ package enum Compression: UInt8, Sendable, CaseIterable {
     }
   }
 
+  /// Appends one zstd frame of `input` to `output`, at a level of the caller's.
+  package static func compressZstd(
+    _ input: UnsafeRawBufferPointer, level: Int, appendingTo output: inout [UInt8]
+  ) throws(CompressionError) {
+    try ZstdCodec.compress(input, level: Int32(clamping: level), appendingTo: &output)
+  }
+
+  /// Expands one zstd frame into memory of the caller's; returns how many bytes it came to. A frame that yields more
+  /// than there is room for is `malformed`; no other memory is taken for it.
+  package static func expandZstd(
+    _ input: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer
+  ) throws(CompressionError) -> Int {
+    try ZstdCodec.expand(input, into: output)
+  }
+
   /// Appends what `input` expands to, all of it, to `output`.
   ///
   /// `maxBytes` bounds the expansion: input that would yield more is refused with `CompressionError.tooLarge`, and no

@@ -3,7 +3,7 @@ import CZstd
 /// Zstandard (RFC 8878).
 enum ZstdCodec {
   /// Level 1: telemetry frames are columns of numbers, on which higher levels cost much more than they gain.
-  private static let level: Int32 = 1
+  static let level: Int32 = 1
 
   private final class Encoder: @unchecked Sendable {
     // Invariant: only the call that took this object out of the pool uses `context`, until it puts it back.
@@ -29,7 +29,7 @@ enum ZstdCodec {
   private static let decoders = CompressionContextPool<Decoder>()
 
   static func compress(
-    _ input: UnsafeRawBufferPointer, appendingTo output: inout [UInt8]
+    _ input: UnsafeRawBufferPointer, level: Int32 = ZstdCodec.level, appendingTo output: inout [UInt8]
   ) throws(CompressionError) {
     guard let encoder = encoders.take() ?? Encoder() else {
       throw .failed(codec: .zstd, reason: "no memory for a context")
@@ -46,6 +46,21 @@ enum ZstdCodec {
       throw .failed(codec: .zstd, reason: String(cString: ZSTD_getErrorName(result)))
     }
     output.removeSubrange((start + result)...)
+  }
+
+  static func expand(
+    _ input: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer
+  ) throws(CompressionError) -> Int {
+    guard let decoder = decoders.take() ?? Decoder() else {
+      throw .failed(codec: .zstd, reason: "no memory for a context")
+    }
+    defer { decoders.putBack(decoder) }
+    let result = ZSTD_decompressDCtx(
+      decoder.context, output.baseAddress, output.count, input.baseAddress, input.count)
+    guard ZSTD_isError(result) == 0 else {
+      throw .malformed(codec: .zstd, reason: String(cString: ZSTD_getErrorName(result)))
+    }
+    return result
   }
 
   /// Expands straight into the output, so that the frame's window never asks for memory of its own: a header that

@@ -17,6 +17,10 @@ package protocol Disk: AnyObject, Sendable {
   func removeDirectory(_ path: String) throws(DiskError)
   /// Renames, replacing what is there, atomically. Durable only after `syncDirectory`.
   func rename(_ from: String, to: String) throws(DiskError)
+  /// Gives an existing file a second name, in a directory that is there; both names are of one file from then on.
+  /// `alreadyExists` when there is something under the new name; `other` where the file system has no such links, or the
+  /// two names lie on different ones. Durable only after `syncDirectory`.
+  func link(_ existing: String, to name: String) throws(DiskError)
   /// Makes the entries of a directory durable: files created in, renamed into and removed from it.
   func syncDirectory(_ directory: String) throws(DiskError)
   /// The space that is left for ordinary users and the size of the file system, in bytes.
@@ -114,6 +118,30 @@ extension Disk {
     try file.sync()
     try rename(temporary, to: path)
     try syncDirectory(Disks.directory(of: path))
+  }
+}
+
+extension Disk {
+  /// Removes a directory with everything in it; nothing happens when it is not there. After a crash in the middle a part
+  /// of it may still be there.
+  package func removeTree(_ directory: String) throws(DiskError) {
+    guard try exists(directory) else { return }
+    for name in try list(directory) {
+      let path = Disks.join(directory, name)
+      if try isDirectory(path) { try removeTree(path) } else { try remove(path) }
+    }
+    try removeDirectory(directory)
+  }
+
+  /// Whether a path names a directory: only those can be listed.
+  package func isDirectory(_ path: String) throws(DiskError) -> Bool {
+    do throws(DiskError) {
+      _ = try list(path)
+      return true
+    } catch {
+      if error.kind == .notFound { return false }
+      throw error
+    }
   }
 }
 

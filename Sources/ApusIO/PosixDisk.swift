@@ -85,6 +85,13 @@ package final class PosixDisk: Disk {
     }
   }
 
+  package func link(_ existing: String, to name: String) throws(DiskError) {
+    let target = absolute(name)
+    guard posixLink(absolute(existing), target) == 0 else {
+      throw DiskError(errno: errno, operation: "link", path: target)
+    }
+  }
+
   package func syncDirectory(_ directory: String) throws(DiskError) {
     try PosixDisk.sync(directory: absolute(directory))
   }
@@ -230,6 +237,7 @@ final class PosixLock: DiskLock {
 
 // The types hide the functions of the same names, so these are reached from outside of them.
 private func posixOpen(_ path: String, _ flags: Int32, _ mode: mode_t) -> Int32 { open(path, flags, mode) }
+private func posixLink(_ existing: String, _ name: String) -> Int32 { link(existing, name) }
 private func posixRename(_ from: String, _ to: String) -> Int32 { rename(from, to) }
 
 private enum Posix {

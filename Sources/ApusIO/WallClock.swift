@@ -12,6 +12,8 @@ package protocol WallClock: Sendable {
   var now: Int64 { get }
   /// Nanoseconds from an arbitrary start; never steps back.
   var monotonicNanoseconds: UInt64 { get }
+  /// Holds the calling thread up for so long; for threads that may block. A clock that is told the time moves on by it.
+  func pause(nanoseconds: UInt64)
 }
 
 /// The system's clocks. The only place that reads them.
@@ -26,6 +28,14 @@ package struct SystemClock: WallClock {
   package var monotonicNanoseconds: UInt64 {
     let time = SystemClock.read(CLOCK_MONOTONIC)
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+  }
+
+  package func pause(nanoseconds: UInt64) {
+    var wanted = timespec()
+    wanted.tv_sec = Int(clamping: nanoseconds / 1_000_000_000)
+    wanted.tv_nsec = Int(nanoseconds % 1_000_000_000)
+    var left = timespec()
+    while nanosleep(&wanted, &left) != 0 && errno == EINTR { wanted = left }
   }
 
   private static func read(_ clock: clockid_t) -> timespec {

@@ -17,6 +17,8 @@ package enum PipelineError: Error, Sendable {
   case invalidCheckpoint(file: String, reason: String)
   case log(LogError)
   case store(StoreError)
+  /// A store has read further than its log reaches: it is another log, or it lost its end.
+  case positionAhead(partition: String, position: Int64, end: Int64)
   /// The wait was given up because the part was told to stop.
   case stopped
 }
@@ -34,6 +36,10 @@ extension PipelineError: CustomStringConvertible {
       "the position file \(file) \(reason); remove it to start over, which publishes the input again"
     case .log(let error): error.description
     case .store(let error): error.description
+    case .positionAhead(let partition, let position, let end):
+      "the store has read \(partition) up to offset \(position), and the log ends at \(end): it is not the log that the"
+        + " store was filled from, or it lost its end. Start with that log; or, to go on with this one, copy the store by"
+        + " \"apus store restore FOLDER --reset-positions --data-dir OTHER\", which reads the log from its beginning"
     case .stopped: "it was told to stop"
     }
   }

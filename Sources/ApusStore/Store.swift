@@ -37,15 +37,59 @@ package protocol Store: Sendable {
   func delete(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError)
 
   /// Moves everything that is only in memory into durable files, and moves the durable positions along.
-  func flush() async throws(StoreError)
+  @discardableResult
+  func flush() async throws(StoreError) -> StoreWork
 
   /// Merges what there is to merge; returns when nothing is left.
-  func compact() async throws(StoreError)
+  @discardableResult
+  func compact() async throws(StoreError) -> StoreWork
+
+  /// Flushes, then makes a copy of all files as they are at one moment, while everything else goes on. The store keeps
+  /// it under the name until somebody removes it. `StoreError.refused` where the store has no files.
+  func snapshot(named name: SnapshotName) async throws(StoreError) -> SnapshotSummary
 
   func statistics() async throws(StoreError) -> StoreStatistics
 
   /// Flushes and lets go of the files. No call may follow.
   func close() async throws(StoreError)
+}
+
+/// What a flush or a compaction did.
+package struct StoreWork: Hashable, Sendable {
+  /// Blocks that were merged, and are gone.
+  package var blocksMerged = 0
+  package var blocksWritten = 0
+  /// Samples of the blocks that were written.
+  package var samples = 0
+  /// Bytes of their files.
+  package var bytes: Int64 = 0
+
+  package init() {}
+
+  static func += (left: inout StoreWork, right: StoreWork) {
+    left.blocksMerged += right.blocksMerged
+    left.blocksWritten += right.blocksWritten
+    left.samples += right.samples
+    left.bytes += right.bytes
+  }
+}
+
+/// A snapshot that was made.
+package struct SnapshotSummary: Hashable, Sendable {
+  package var name: String
+  /// Its folder, below the folder of the store.
+  package var path: String
+  package var blocks = 0
+  /// Blocks that are second names of the store's own files; the others were copied.
+  package var blocksLinked = 0
+  package var samples = 0
+  /// What its files come to, shared ones included.
+  package var bytes: Int64 = 0
+
+  package init(name: String, path: String) {
+    self.name = name
+    self.path = path
+  }
 }
 
 /// The content of consecutive records of one partition.
@@ -166,7 +210,8 @@ package struct StoreStatistics: Hashable, Sendable {
   package var headBytes = 0
   package var blocks = 0
   package var samplesInBlocks = 0
-  /// Bytes on disk by part: `timestamps`, `values`, `index`, `manifest`, `tombstones`, …
+  /// Bytes on disk by part: `values`, `directory`, `timestamps`, `symbols`, `groups`, `postings`, `frame`, `manifest`,
+  /// `tombstones`; `quarantine` and `snapshots`, which lie beside the store.
   package var bytesByPart: [String: Int64] = [:]
   package var oldestSample: Timestamp?
   package var newestSample: Timestamp?
@@ -179,5 +224,11 @@ package struct StoreStatistics: Hashable, Sendable {
 
   package init() {}
 
-  package var bytesOnDisk: Int64 { bytesByPart.values.reduce(0, +) }
+  /// The parts that no query reads.
+  package static let partsBeside: Set = ["quarantine", "snapshots"]
+
+  /// Bytes of the files that the store works with: all parts but those beside it.
+  package var bytesOnDisk: Int64 {
+    bytesByPart.reduce(0) { $0 + (StoreStatistics.partsBeside.contains($1.key) ? 0 : $1.value) }
+  }
 }

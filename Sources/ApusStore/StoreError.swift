@@ -15,6 +15,8 @@ package enum StoreError: Error, Sendable {
   /// The samples that are not in files yet take as much memory as they may; `cause` is why they cannot be written.
   /// The caller keeps the batch and tries again.
   case headFull(bytes: Int, limit: Int, cause: String?)
+  /// There is a snapshot of that name.
+  case snapshotExists(String)
   case closed
   /// The store of another process or engine cannot be reached; the sentence says why.
   case unreachable(String)
@@ -37,6 +39,7 @@ extension StoreError: CustomStringConvertible {
     case .headFull(let bytes, let limit, let cause):
       "\(bytes) bytes of samples wait to be written to files and the limit is \(limit)"
         + (cause.map { ": \($0)" } ?? "; try again in a moment")
+    case .snapshotExists(let name): "there is a snapshot \(name) already; choose another name, or remove it"
     case .closed: "the store is closed"
     case .unreachable(let reason): reason
     case .refused(let reason): "the store refused: \(reason)"

@@ -14,7 +14,9 @@ GOLDEN = os.path.join(ROOT, "Tests", "Acceptance", "golden", "help")
 
 COMMANDS = [
     [], ["up"], ["broker"], ["stream"], ["collect"], ["api"], ["simulate"], ["topics"], ["topics", "list"],
-    ["topics", "create"], ["topics", "describe"], ["topics", "delete"], ["config"], ["config", "check"], ["version"],
+    ["topics", "create"], ["topics", "describe"], ["topics", "delete"], ["store"], ["store", "flush"],
+    ["store", "compact"], ["store", "snapshot"], ["store", "restore"], ["store", "verify"], ["store", "inspect"],
+    ["store", "delete"], ["config"], ["config", "check"], ["version"],
 ]
 
 
@@ -67,6 +69,12 @@ def check_refusals(bench):
             (["up", "--data-dir", folder, "--simulate", "1x1", "--api-listen", f"127.0.0.1:{port}", "--tcp-listen",
               "127.0.0.1:0", "--http-listen", "127.0.0.1:0"], 75, "--api-listen"),
             (["up", "--config", bench.path("absent.yaml")], 64, "absent.yaml"),
+            (["up", "--store-compression", "zip"], 64, "--store-compression"),
+            (["store", "flush", "--api", "nowhere"], 64, "--api"),
+            (["store", "flush", "--api", "http://127.0.0.1:1"], 69, "127.0.0.1:1"),
+            (["store", "verify", bench.path("absent")], 66, "absent"),
+            (["store", "restore", bench.path("absent"), "--data-dir", folder], 66, "absent"),
+            (["store", "snapshot", "..", "--api", "http://127.0.0.1:1"], 64, ".."),
         ]
         for arguments, expected, named in cases:
             status, out, err = bench.run(*arguments, timeout=60)

@@ -176,14 +176,20 @@ private final class HeldStore: Store {
     try await base.delete(matchers, in: range)
   }
 
-  func flush() async throws(StoreError) {
+  @discardableResult
+  func flush() async throws(StoreError) -> StoreWork {
     try await pass()
-    try await base.flush()
+    return try await base.flush()
   }
 
-  func compact() async throws(StoreError) {
+  func snapshot(named name: SnapshotName) async throws(StoreError) -> SnapshotSummary {
+    try await base.snapshot(named: name)
+  }
+
+  @discardableResult
+  func compact() async throws(StoreError) -> StoreWork {
     try await pass()
-    try await base.compact()
+    return try await base.compact()
   }
 
   func statistics() async throws(StoreError) -> StoreStatistics {

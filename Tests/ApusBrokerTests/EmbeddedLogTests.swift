@@ -243,6 +243,7 @@ final class GatedDisk: Disk {
   func remove(_ path: String) throws(DiskError) { try inner.remove(path) }
   func removeDirectory(_ path: String) throws(DiskError) { try inner.removeDirectory(path) }
   func rename(_ from: String, to: String) throws(DiskError) { try inner.rename(from, to: to) }
+  func link(_ existing: String, to name: String) throws(DiskError) { try inner.link(existing, to: name) }
   func syncDirectory(_ directory: String) throws(DiskError) { try inner.syncDirectory(directory) }
   func space() throws(DiskError) -> (free: Int64, total: Int64) { try inner.space() }
   func lock(_ path: String) throws(DiskError) -> any DiskLock { try inner.lock(path) }

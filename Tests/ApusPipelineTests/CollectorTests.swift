@@ -106,6 +106,28 @@ import Testing
     try await log.close()
   }
 
+  /// A store that was filled from another log: waiting would pass over what this one has until it had grown as far.
+  @Test func aLogThatEndsBeforeThePositionIsRefused() async throws {
+    let bench = try PipelineBench()
+    let log = try bench.openLog()
+    let store = try bench.memoryStore()
+    let good = #"{"timestamp":1,"metric_name":"a","gpu_id":"0","value":1}"#
+    _ = try await Self.put([Self.text(good), Self.text(good)], in: log, bench)
+    let partition = LogPartition(topic: bench.topic.text, partition: 0)
+    _ = try await store.append(StoreBatch(partition: partition, items: [], nextOffset: 3))
+    let collector = try bench.collector(log, store)
+    do {
+      try await collector.run()
+      Issue.record("it ran")
+    } catch {
+      guard case .positionAhead("gpu-telemetry/0", 3, 2) = error else { throw error }
+    }
+    // Exactly at the end is where every collector is that has caught up.
+    _ = try await Self.put([Self.text(good)], in: log, bench)
+    try await bench.drain(log, store)
+    try await log.close()
+  }
+
   @Test func aStartAtTheEndSeesWhatComesLater() async throws {
     let bench = try PipelineBench()
     let log = try bench.openLog()

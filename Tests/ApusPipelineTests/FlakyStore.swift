@@ -55,8 +55,13 @@ final class FlakyStore: Store {
     try await target.delete(matchers, in: range)
   }
 
-  func flush() async throws(StoreError) { try await target.flush() }
-  func compact() async throws(StoreError) { try await target.compact() }
+  @discardableResult
+  func flush() async throws(StoreError) -> StoreWork { try await target.flush() }
+  @discardableResult
+  func compact() async throws(StoreError) -> StoreWork { try await target.compact() }
+  func snapshot(named name: SnapshotName) async throws(StoreError) -> SnapshotSummary {
+    try await target.snapshot(named: name)
+  }
   func statistics() async throws(StoreError) -> StoreStatistics { try await target.statistics() }
   func close() async throws(StoreError) { try await target.close() }
 }

@@ -14,6 +14,10 @@ package final class ManualClock: WallClock {
 
   package var monotonicNanoseconds: UInt64 { UInt64(clamping: milliseconds.withLock { $0 }) &* 1_000_000 }
 
+  package func pause(nanoseconds: UInt64) {
+    milliseconds.withLock { $0 += Int64(clamping: (nanoseconds + 999_999) / 1_000_000) }
+  }
+
   package func advance(milliseconds step: Int64) { milliseconds.withLock { $0 += step } }
 
   package func set(_ instant: Int64) { milliseconds.withLock { $0 = instant } }

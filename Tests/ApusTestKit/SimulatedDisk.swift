@@ -19,6 +19,8 @@ package final class SimulatedDisk: Disk {
     package var crashInWrite = 0
     /// The power goes before a sync, once in so many syncs.
     package var crashInSync = 0
+    /// It is a file system without hard links.
+    package var hasNoLinks = false
 
     package init() {}
   }
@@ -212,6 +214,23 @@ package final class SimulatedDisk: Disk {
     }
   }
 
+  package func link(_ existing: String, to name: String) throws(DiskError) {
+    try run("link", name) { state throws(DiskError) in
+      if state.faults.hasNoLinks { throw DiskError(kind: .other, operation: "link", path: name) }
+      guard let inode = state.entries[existing], inode != 0 else {
+        throw DiskError(kind: .notFound, operation: "link", path: existing)
+      }
+      guard state.entries[name] == nil else {
+        throw DiskError(kind: .alreadyExists, operation: "link", path: name)
+      }
+      guard state.entries[Disks.directory(of: name)] == 0 else {
+        throw DiskError(kind: .notFound, operation: "link", path: name)
+      }
+      try state.beginOperation("link", name)
+      state.change(.link(path: name, inode: inode))
+    }
+  }
+
   package func syncDirectory(_ directory: String) throws(DiskError) {
     try run("sync", directory) { state throws(DiskError) in
       guard state.entries[directory] == 0 else {
@@ -235,6 +254,12 @@ package final class SimulatedDisk: Disk {
   package func lock(_ path: String) throws(DiskError) -> any DiskLock {
     try run("lock", path) { state throws(DiskError) in
       guard state.locked.insert(path).inserted else { throw DiskError(kind: .busy, operation: "lock", path: path) }
+      // As on a real disk the lock is on a file, which stays.
+      if state.entries[path] == nil, state.entries[Disks.directory(of: path)] == 0 {
+        state.inodes[state.nextInode] = SimulatedInode()
+        state.change(.link(path: path, inode: state.nextInode))
+        state.nextInode += 1
+      }
       return SimulatedLock(disk: self, path: path, generation: state.generation)
     }
   }

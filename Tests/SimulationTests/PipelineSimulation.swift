@@ -113,12 +113,12 @@ final class PipelineSimulation: Sendable {
       }
     case .powerCut:
       while !disk.isCrashed && !isPublished.withLock({ $0 }) {
-        if random.oneIn(20) { try? await store.flush() }
+        if random.oneIn(20) { _ = try? await store.flush() }
         try await Task.sleep(for: .microseconds(100))
       }
     case .order:
       for _ in 0..<random.below(300) {
-        if random.oneIn(60) { try? await store.flush() }
+        if random.oneIn(60) { _ = try? await store.flush() }
         await Task.yield()
       }
     }

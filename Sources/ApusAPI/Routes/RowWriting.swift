@@ -19,6 +19,11 @@ extension JSONWriter {
   }
 
   /// An instant as RFC 3339 in UTC, or null.
+  mutating func member(_ name: StaticString, _ number: Double) {
+    key(name)
+    double(number)
+  }
+
   mutating func member(_ name: StaticString, time milliseconds: Int64?) {
     key(name)
     if let milliseconds { string(RFC3339.format(milliseconds)) } else { null() }

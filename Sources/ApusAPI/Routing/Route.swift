@@ -34,6 +34,7 @@ package struct Route: Sendable {
     case nodes
     case metrics
     case ingest
+    case admin
     case service
 
     package var summary: String {
@@ -42,6 +43,7 @@ package struct Route: Sendable {
       case .nodes: "Nodes and their telemetry"
       case .metrics: "The newest samples of the whole fleet"
       case .ingest: "The ways in for telemetry of other programs"
+      case .admin: "The store's files: flush, merge, snapshot, delete"
       case .service: "The state of this process, and this document"
       }
     }
@@ -119,6 +121,8 @@ package struct RouteRequest: Sendable {
   package var accept: String?
   /// For requests with a body: all of it, at most as much as the server is configured to take.
   package var body: [UInt8]
+  /// A browser sent it for a page of another origin.
+  package var isForeign = false
 
   /// This request's address for the page behind `cursor`, as a `Link` header writes it.
   func link(toPageAt cursor: String) -> String {

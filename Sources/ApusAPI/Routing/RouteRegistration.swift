@@ -79,7 +79,19 @@ struct RouteRegistration: Sendable {
       body = Array(buffer: try await request.body.collect(upTo: context.maxUploadSize))
     }
     return RouteRequest(
-      arguments: arguments, path: request.uri.path, query: query, accept: request.headers[.accept], body: body)
+      arguments: arguments, path: request.uri.path, query: query, accept: request.headers[.accept], body: body,
+      isForeign: RouteRegistration.isForeign(request))
+  }
+
+  /// Whether a browser says that a page of another origin sent this. Such a page cannot read an answer, but what a
+  /// request without a body of ours does would be done all the same.
+  static func isForeign(_ request: Request) -> Bool {
+    if let site = HTTPField.Name("Sec-Fetch-Site").flatMap({ request.headers[$0] }) {
+      return site != "same-origin" && site != "none"
+    }
+    guard let origin = request.headers[.origin] else { return false }
+    let authority = request.head.authority ?? ""
+    return origin != "http://" + authority && origin != "https://" + authority
   }
 
   private func answer(
@@ -165,6 +177,7 @@ enum APIFailure {
     case .unreachable: .unavailable("the store cannot be reached: \(error)", retryAfterSeconds: 5)
     case .closed: .unavailable("the store is closed, because this process is stopping", retryAfterSeconds: 5)
     case .headFull: .unavailable(error.description, retryAfterSeconds: 5)
+    case .snapshotExists: Problem(status: 409, detail: error.description)
     case .disk, .corrupt, .unsupportedVersion, .invalidConfiguration, .gap, .refused: nil
     }
   }

@@ -54,8 +54,8 @@ package struct StoreServer: Sendable {
 
   /// The paths of the protocol, all below `/store/v1/`.
   package static let paths = [
-    "select", "series", "label-names", "label-values", "delete", "append", "flush", "compact", "descriptors",
-    "positions", "statistics",
+    "select", "series", "label-names", "label-values", "delete", "append", "flush", "compact", "snapshot",
+    "descriptors", "positions", "statistics",
   ]
 
   /// Registers `POST /store/v1/…`. Everything is a POST with a media type of its own: a page in a browser cannot send
@@ -127,11 +127,16 @@ package struct StoreServer: Sendable {
       }
       return StoreServer.response([StoreWire.frame(of: try await store.append(batch))])
     case "flush":
-      try await store.flush()
-      return StoreServer.response([])
+      return StoreServer.response([StoreWire.frame(of: try await store.flush())])
     case "compact":
-      try await store.compact()
-      return StoreServer.response([])
+      return StoreServer.response([StoreWire.frame(of: try await store.compact())])
+    case "snapshot":
+      guard frames.count == 1, frames[0].kind == .snapshot else { throw .refused("the request has no name") }
+      let name: SnapshotName
+      do throws(ByteReaderError) { name = try StoreWire.decodeSnapshotName(frames[0].payload) } catch {
+        throw .refused("the name of the snapshot cannot be: \(error)")
+      }
+      return StoreServer.response([StoreWire.frame(of: try await store.snapshot(named: name))])
     case "descriptors": return StoreServer.response([StoreWire.frame(of: try await store.descriptors())])
     case "positions": return StoreServer.response([StoreWire.frame(of: try await store.positions())])
     case "statistics": return StoreServer.response([StoreWire.frame(of: try await store.statistics())])
@@ -181,7 +186,7 @@ package struct StoreServer: Sendable {
   /// For proxies and logs; the client reads the frame.
   private static func status(of error: StoreError) -> HTTPResponse.Status {
     switch error {
-    case .tooManySamples, .refused, .gap: .badRequest
+    case .tooManySamples, .refused, .gap, .snapshotExists: .badRequest
     case .headFull, .closed, .unreachable: .serviceUnavailable
     case .disk, .corrupt, .unsupportedVersion, .invalidConfiguration: .internalServerError
     }

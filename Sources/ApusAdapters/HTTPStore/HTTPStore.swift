@@ -19,6 +19,8 @@ package final class HTTPStore: Store {
     package var readTimeout = Duration.seconds(60)
     /// How long a whole answer may take.
     package var requestTimeout = Duration.seconds(120)
+    /// How long a flush, a compaction or a snapshot may take, silence included.
+    package var workTimeout = Duration.seconds(86_400)
     /// The most samples to take in one answer where the request names no bound.
     package var samplesMax = 50_000_000
     /// The most bytes of an answer that is no select.
@@ -32,6 +34,8 @@ package final class HTTPStore: Store {
   private let base: String
   private let configuration: Configuration
   private let client: HTTPClient
+  /// The same without a bound of silence: for what answers when it is done.
+  private let patientClient: HTTPClient
   private let isClosed = Mutex(false)
 
   /// - Parameter url: `http://HOST:PORT`, with or without a path that a proxy wants before ours.
@@ -51,11 +55,17 @@ package final class HTTPStore: Store {
       decompression: .disabled)
     settings.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 16
     client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: settings)
+    settings.timeout.read = nil
+    patientClient = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: settings)
   }
 
   deinit {
     // A client must be told to stop before it goes.
-    if !isClosed.withLock({ $0 }) { Task { [client] in try? await client.shutdown() } }
+    if isClosed.withLock({ $0 }) { return }
+    Task { [client, patientClient] in
+      try? await client.shutdown()
+      try? await patientClient.shutdown()
+    }
   }
 
   package func append(_ batch: StoreBatch) async throws(StoreError) -> AppendOutcome {
@@ -104,9 +114,20 @@ package final class HTTPStore: Store {
     _ = try await ask("delete", [HTTPStore.frame(StoreQuestion(matchers, in: range))], expecting: nil)
   }
 
-  package func flush() async throws(StoreError) { _ = try await ask("flush", [], expecting: nil) }
+  @discardableResult
+  package func flush() async throws(StoreError) -> StoreWork {
+    try only(try await ask("flush", [], expecting: .work, isLong: true), "flush", StoreWire.decodeWork)
+  }
 
-  package func compact() async throws(StoreError) { _ = try await ask("compact", [], expecting: nil) }
+  @discardableResult
+  package func compact() async throws(StoreError) -> StoreWork {
+    try only(try await ask("compact", [], expecting: .work, isLong: true), "compact", StoreWire.decodeWork)
+  }
+
+  package func snapshot(named name: SnapshotName) async throws(StoreError) -> SnapshotSummary {
+    let frames = try await ask("snapshot", [StoreWire.frame(asking: name)], expecting: .snapshot, isLong: true)
+    return try only(frames, "snapshot", StoreWire.decodeSnapshot)
+  }
 
   package func statistics() async throws(StoreError) -> StoreStatistics {
     try only(try await ask("statistics", [], expecting: .statistics), "statistics", StoreWire.decodeStatistics)
@@ -119,7 +140,10 @@ package final class HTTPStore: Store {
       return closed
     }
     if wasClosed { return }
-    do { try await client.shutdown() } catch { throw .unreachable("the connections to \(base) did not end: \(error)") }
+    do {
+      try await client.shutdown()
+      try await patientClient.shutdown()
+    } catch { throw .unreachable("the connections to \(base) did not end: \(error)") }
   }
 
   private static func frame(_ question: StoreQuestion) -> StoreWire.Frame {
@@ -130,10 +154,10 @@ package final class HTTPStore: Store {
 extension HTTPStore {
   /// Sends a request and collects the frames of its answer, which must all be of one kind; nil when there may be none.
   private func ask(
-    _ path: String, _ frames: [StoreWire.Frame], expecting kind: StoreWire.FrameKind?
+    _ path: String, _ frames: [StoreWire.Frame], expecting kind: StoreWire.FrameKind?, isLong: Bool = false
   ) async throws(StoreError) -> [StoreWire.Frame] {
     var answer: [StoreWire.Frame] = []
-    try await send(path, frames, bytesMax: configuration.answerBytesMax) { frame in
+    try await send(path, frames, bytesMax: configuration.answerBytesMax, isLong: isLong) { frame in
       guard frame.kind == kind else { return "a frame of kind \(frame.kind) is not part of the answer" }
       answer.append(frame)
       return nil
@@ -166,7 +190,8 @@ extension HTTPStore {
 
   /// Sends a request and hands each frame of the answer to `take`, which says what is wrong with it, or nil.
   private func send(
-    _ path: String, _ frames: [StoreWire.Frame], bytesMax: Int, _ take: (StoreWire.Frame) -> String?
+    _ path: String, _ frames: [StoreWire.Frame], bytesMax: Int, isLong: Bool = false,
+    _ take: (StoreWire.Frame) -> String?
   ) async throws(StoreError) {
     if isClosed.withLock({ $0 }) { throw .closed }
     var message = StoreWireWriter()
@@ -181,8 +206,8 @@ extension HTTPStore {
     request.headers.add(name: "Content-Type", value: StoreWire.mediaType)
     request.body = .bytes(ByteBuffer(bytes: body))
     do {
-      let response = try await client.execute(
-        request, deadline: .now() + TimeAmount(configuration.requestTimeout))
+      let response = try await (isLong ? patientClient : client).execute(
+        request, deadline: .now() + TimeAmount(isLong ? configuration.workTimeout : configuration.requestTimeout))
       try await read(response, path, bytesMax: bytesMax, take)
     } catch let error as StoreError {
       throw error

@@ -1,4 +1,5 @@
 import ApusService
+import ApusStore
 import ArgumentParser
 
 /// The store: which one, how long, how large.
@@ -24,6 +25,36 @@ struct StoreOptions: ParsableArguments {
     transform: Parsing.positiveBytes)
   var headBytes: ByteCount = .mebibytes(64)
 
+  @Option(
+    name: .long,
+    help: "How blocks are compressed beyond their own codecs: none, zstd (the default), or zstd:LEVEL from 1 to 19.",
+    transform: StoreOptions.parseCompression)
+  var storeCompression = EmbeddedStore.Configuration.Compression.zstd(level: 1)
+
+  @Option(
+    name: .long, help: "How many bytes a second merges of blocks may write, like 20MiB. Default: no bound.",
+    transform: Parsing.positiveBytes)
+  var compactionRate: ByteCount?
+
   @Option(name: .long, help: "How many series there may be; samples of new ones beyond are refused and counted.")
   var seriesLimit: Int = 1_000_000
+
+  static func parseCompression(_ text: String) throws -> EmbeddedStore.Configuration.Compression {
+    if text == "none" { return .none }
+    if text == "zstd" { return .zstd(level: 1) }
+    guard text.hasPrefix("zstd:"), let level = Int(text.dropFirst(5)), (1...19).contains(level) else {
+      throw ValidationError("it must be none, zstd, or zstd:LEVEL with a level from 1 to 19")
+    }
+    return .zstd(level: level)
+  }
+}
+
+extension EmbeddedStore.Configuration.Compression: CustomStringConvertible {
+  package var description: String {
+    switch self {
+    case .none: "none"
+    case .zstd(1): "zstd"
+    case .zstd(let level): "zstd:\(level)"
+    }
+  }
 }

@@ -85,10 +85,14 @@ extension Assembly {
   func storeServer(_ store: any Store, listen: ListenAddress) -> HTTPServerPart {
     let document = StatisticsDocument([StatisticsDocument.store(store)])
     let server = StoreServer(store: store, metrics: metrics)
+    let admin = AdminRoutes(store: store, clock: clock)
     return HTTPServerPart(
       httpConfiguration(role: "collect", listen: listen, flag: "--http-listen"), metrics: metrics,
       readiness: readiness, logger: logger, clock: clock, statistics: { await document.bytes() }
-    ) { router in server.add(to: router) }
+    ) { [metrics] router in
+      server.add(to: router)
+      admin.add(to: router, metrics: metrics)
+    }
   }
 
   /// The store of another process.

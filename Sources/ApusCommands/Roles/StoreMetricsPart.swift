@@ -14,6 +14,7 @@ struct StoreMetricsPart: Service {
   private let blocks: Gauge
   private let samplesInBlocks: Gauge
   private let diskBytes: Gauge
+  private let metrics: MetricsRegistry
   private let newestSample: Gauge
   private let seriesRejected: Gauge
   private let samplesOutOfOrder: Gauge
@@ -22,6 +23,7 @@ struct StoreMetricsPart: Service {
 
   init(store: any Store, metrics: MetricsRegistry) {
     self.store = store
+    self.metrics = metrics
     seriesInHead = metrics.gauge("gpu_telemetry_store_series_in_head", help: "Series with samples in memory.")
     samplesInHead = metrics.gauge("gpu_telemetry_store_samples_in_head", help: "Samples that are not in a block yet.")
     headBytes = metrics.gauge("gpu_telemetry_store_head_bytes", help: "Memory of the samples not in a block yet.")
@@ -58,6 +60,11 @@ struct StoreMetricsPart: Service {
     blocks.set(Double(statistics.blocks))
     samplesInBlocks.set(Double(statistics.samplesInBlocks))
     diskBytes.set(Double(statistics.bytesOnDisk))
+    for (part, bytes) in statistics.bytesByPart {
+      metrics.gauge(
+        "gpu_telemetry_store_part_bytes", help: "Bytes of the store's files by part.", labels: [("part", part)]
+      ).set(Double(bytes))
+    }
     if let newest = statistics.newestSample { newestSample.set(Double(newest.milliseconds) / 1000) }
     seriesRejected.set(Double(statistics.seriesRejected))
     samplesOutOfOrder.set(Double(statistics.samplesOutOfOrder))

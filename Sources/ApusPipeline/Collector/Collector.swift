@@ -163,11 +163,23 @@ package final class Collector: Sendable {
     of partition: TopicPartition, _ stored: [LogPartition: StorePosition]
   ) async throws(PipelineError) -> Int64? {
     let name = LogPartition(topic: partition.topic.text, partition: partition.partition)
-    if let position = stored[name] { return position.appended }
+    let position = stored[name]?.appended
     var backoff = Backoff(
       initial: configuration.backoffInitial, maximum: configuration.backoffMaximum, seed: configuration.seed)
-    while !Task.isCancelled {
+    var failure: PipelineError?
+    while !Task.isCancelled && failure == nil {
       do throws(LogError) {
+        if let position {
+          // Offsets of another log mean nothing here, and once it has grown as far, its records up to there would have
+          // been passed over.
+          let end = try await log.offset(of: .latest, in: partition)
+          if end < position {
+            failure = .positionAhead(partition: "\(partition)", position: position, end: end)
+            metrics.positionsAhead.add()
+            continue
+          }
+          return position
+        }
         switch configuration.start {
         case .offset(let offset): return offset
         case .earliest: return try await log.offset(of: .earliest, in: partition)
@@ -179,6 +191,7 @@ package final class Collector: Sendable {
         await sleeper.sleep(backoff.next())
       }
     }
+    if let failure { throw failure }
     return nil
   }
 }

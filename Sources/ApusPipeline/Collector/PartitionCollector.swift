@@ -340,7 +340,7 @@ extension StoreError {
   fileprivate var isFinal: Bool {
     switch self {
     case .closed, .unsupportedVersion, .invalidConfiguration, .gap: true
-    case .disk, .corrupt, .tooManySamples, .headFull, .unreachable, .refused: false
+    case .disk, .corrupt, .tooManySamples, .headFull, .snapshotExists, .unreachable, .refused: false
     }
   }
 }

@@ -22,6 +22,13 @@ extension EmbeddedStore {
     package var blockSamplesMin = 65_536
     /// A compaction takes in no more samples than this at once.
     package var compactionSamplesMax = 1 << 29
+    /// How blocks are compressed beyond their own codecs.
+    package var compression = Compression.zstd(level: 1)
+    /// How much of compressed blocks is kept expanded for the next question.
+    package var expandedBytesMax = 16 << 20
+    /// The most that merges write a second, in bytes; seals, which make room in memory, are not held up. Nil for as
+    /// fast as they can.
+    package var compactionBytesPerSecond: Int64?
     /// After a failure to write, this long passes before the next attempt.
     package var retryMilliseconds: Int64 = 5000
     /// How often the store looks whether there is something to seal, merge or remove.
@@ -33,6 +40,20 @@ extension EmbeddedStore {
     package var hasThreads = true
     /// Called, from the store's thread, each time the durable positions have moved: the log may drop what is below.
     package var onDurable: (@Sendable ([LogPartition: Int64]) -> Void)?
+
+    /// What blocks are compressed with.
+    package enum Compression: Hashable, Sendable {
+      case none
+      /// Level 1 to 19; docs/decisions/0004-block-compression.md has what each saves and costs.
+      case zstd(level: Int)
+
+      var level: Int? {
+        switch self {
+        case .none: nil
+        case .zstd(let level): level
+        }
+      }
+    }
 
     package init() {}
 
@@ -50,6 +71,11 @@ extension EmbeddedStore {
       try check(partitionMilliseconds >= 60_000, "partition", "must be at least a minute")
       try check(blockSamplesMin > 0, "block samples minimum", "must be above 0")
       try check(compactionSamplesMax >= blockSamplesMin, "compaction samples", "must not be below the block's minimum")
+      if let level = compression.level {
+        try check((1...19).contains(level), "compression level", "must be from 1 to 19")
+      }
+      try check(expandedBytesMax >= 0, "expanded bytes", "must not be negative")
+      try check(compactionBytesPerSecond.map { $0 > 0 } ?? true, "compaction rate", "must be above 0")
       try check(retryMilliseconds >= 0, "retry", "must not be negative")
       try check(tickMilliseconds > 0, "tick", "must be above 0")
       try check(readerThreads > 0, "reader threads", "must be above 0")

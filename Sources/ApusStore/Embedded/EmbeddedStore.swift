@@ -33,7 +33,7 @@ package final class EmbeddedStore: Store {
   }
 
   deinit {
-    core.isStopping.store(true, ordering: .relaxed)
+    core.isStopping.set()
     sealer?.stop()
     compactor?.stop()
     readers?.stop()
@@ -111,18 +111,29 @@ package final class EmbeddedStore: Store {
     }
   }
 
-  package func flush() async throws(StoreError) {
+  @discardableResult
+  package func flush() async throws(StoreError) -> StoreWork {
     try await run(sealer) { core throws(StoreError) in
       try core.checkOpen()
-      try core.seal()
+      return try core.seal()
     }
   }
 
-  package func compact() async throws(StoreError) {
+  @discardableResult
+  package func compact() async throws(StoreError) -> StoreWork {
     try await run(compactor) { core throws(StoreError) in
       try core.checkOpen()
       try core.applyRetention(now: core.clock.now)
-      try core.compactAll()
+      return try core.compactAll()
+    }
+  }
+
+  /// Runs on a reader's thread: the compactor's may be busy with a merge for long, and the sealer's must go on sealing.
+  package func snapshot(named name: SnapshotName) async throws(StoreError) -> SnapshotSummary {
+    try await flush()
+    return try await run(readers) { core throws(StoreError) in
+      try core.checkOpen()
+      return try core.snapshot(named: name)
     }
   }
 
@@ -140,7 +151,7 @@ package final class EmbeddedStore: Store {
       if case .closed = error { throw error }
       failure = error
     }
-    core.isStopping.store(true, ordering: .relaxed)
+    core.isStopping.set()
     core.state.withLock { $0.isClosed = true }
     // What the threads are still doing ends before the lock of the folder goes.
     for pool in [compactor, sealer, readers] {
@@ -157,6 +168,7 @@ package final class EmbeddedStore: Store {
     if core.isSealDue(now: core.clock.now) { try core.seal() }
     try core.applyRetention(now: core.clock.now)
     _ = try core.compactOnce()
+    core.measureBesideIfOld()
   }
 }
 
@@ -170,7 +182,7 @@ extension StoreCore {
   /// What the sealing thread does from time to time. Failures are kept for the statistics and tried again later.
   func sealTurn() {
     encodeFrozen()
-    if isSealDue(now: clock.now) { try? seal() }
+    if isSealDue(now: clock.now) { _ = try? seal() }
   }
 
   /// What the compacting thread does from time to time.
@@ -178,6 +190,7 @@ extension StoreCore {
     let now = clock.now
     if state.withLock({ $0.isClosed || now < $0.retryAt }) { return }
     guard (try? applyRetention(now: now)) != nil else { return }
+    measureBesideIfOld()
     while (try? compactOnce()) == true {}
   }
 }

@@ -3,12 +3,13 @@ import ApusModel
 
 extension StoreCore {
   /// Merges until nothing is left to merge, and applies all tombstones.
-  func compactAll() throws(StoreError) {
+  func compactAll() throws(StoreError) -> StoreWork {
+    var work = StoreWork()
     while true {
       let (metas, tombstones) = compactionState()
       let settled = settled.withLock { $0 }
-      guard let inputs = plan.nextOfAll(metas, tombstone: tombstones.max() ?? 0, settled: settled) else { return }
-      try merge(inputs)
+      guard let inputs = plan.nextOfAll(metas, tombstone: tombstones.max() ?? 0, settled: settled) else { return work }
+      work += try merge(inputs)
     }
   }
 
@@ -19,7 +20,7 @@ extension StoreCore {
     guard let inputs = plan.nextInBackground(metas, now: clock.now, tombstones: tombstones, settled: settled) else {
       return false
     }
-    try merge(inputs)
+    _ = try merge(inputs)
     return true
   }
 
@@ -27,25 +28,25 @@ extension StoreCore {
     state.withLock { ($0.blocks.map(\.meta), $0.tombstones.map(\.id)) }
   }
 
-  private func merge(_ inputs: [BlockMeta]) throws(StoreError) {
+  private func merge(_ inputs: [BlockMeta]) throws(StoreError) -> StoreWork {
     let ids = Set(inputs.map(\.id))
     let (blocks, tombstones) = state.withLock { state in
       (state.blocks.filter { ids.contains($0.meta.id) }, state.tombstones)
     }
     // Another turn removed one of them.
-    guard blocks.count == inputs.count else { return }
+    guard blocks.count == inputs.count else { return StoreWork() }
     do throws(StoreError) {
       try settleFiles()
-      try mergeBlocks(blocks, tombstones)
+      return try mergeBlocks(blocks, tombstones)
     } catch {
       handle(error)
-      if case .corrupt = error { return }
+      if case .corrupt = error { return StoreWork() }
       note(failure: error)
       throw error
     }
   }
 
-  private func mergeBlocks(_ blocks: [Block], _ tombstones: [Tombstone]) throws(StoreError) {
+  private func mergeBlocks(_ blocks: [Block], _ tombstones: [Tombstone]) throws(StoreError) -> StoreWork {
     var input = BlockMerge.Input(tracks: [], table: SeriesTable(), masks: [:])
     var widths: [Int] = []
     for block in blocks {
@@ -69,7 +70,7 @@ extension StoreCore {
     let ids = Set(blocks.map(\.meta.id))
     let written = try write(
       input, spans: plan.spans(try plan.weights(input.tracks, widths: widths)), sequence: sequence,
-      tombstonesApplied: applied)
+      tombstonesApplied: applied, pace: pace)
     let metas = written.map(\.meta)
     let done = try commit(
       created: metas,
@@ -89,9 +90,11 @@ extension StoreCore {
     if !done {
       // Retention or quarantine took an input away meanwhile; what was written is of no use.
       for meta in metas { try? disk.remove(path(meta.id)) }
+      return StoreWork()
     } else if metas.count > 1 {
       settled.withLock { $0.formUnion(metas.map(\.id)) }
     }
+    return StoreWork(wrote: metas, merged: blocks.count)
   }
 
   static func mask(_ masks: inout MaskTable, _ labels: Labels, _ place: SeriesPlace, _ tombstones: [Tombstone]) {

@@ -11,7 +11,7 @@ extension StoreCore {
     var quarantined: Int
   }
 
-  static func open(_ disk: any Disk, _ directory: String) throws(StoreError) -> Opened {
+  static func open(_ disk: any Disk, _ directory: String, cache: ExpandedCache) throws(StoreError) -> Opened {
     let path = Disks.join(directory, Manifest.name)
     let blocksDirectory = Disks.join(directory, "blocks")
     var content: [UInt8]?
@@ -25,6 +25,7 @@ extension StoreCore {
     } catch { throw .disk(error) }
 
     var manifest = Manifest()
+    var manifestBytes = content?.count ?? manifest.encoded().count
     if let content {
       manifest = try Manifest(content, path: path)
     } else {
@@ -40,6 +41,8 @@ extension StoreCore {
       } catch { throw .disk(error) }
     }
 
+    // What stays of these is no harm; the next opening tries again.
+    try? removeUnfinishedSnapshots(disk, directory)
     let listed = Set(manifest.blocks.map { BlockMeta.name($0.id) })
     for name in names where !listed.contains(name) { try? disk.remove(Disks.join(blocksDirectory, name)) }
 
@@ -47,7 +50,7 @@ extension StoreCore {
     var lost: Set<UInt64> = []
     for meta in manifest.blocks.sorted(by: { ($0.sequence, $0.minimum) < ($1.sequence, $1.minimum) }) {
       do throws(StoreError) {
-        blocks.append(try Block(disk, path: Disks.join(blocksDirectory, meta.name), meta: meta))
+        blocks.append(try Block(disk, path: Disks.join(blocksDirectory, meta.name), meta: meta, cache: cache))
       } catch {
         switch error {
         // A block that is damaged, or gone, is set aside; the rest of the store is served.
@@ -60,14 +63,16 @@ extension StoreCore {
     let before = manifest
     manifest.blocks.removeAll { lost.contains($0.id) }
     if manifest != before {
+      let bytes = manifest.encoded()
+      manifestBytes = bytes.count
       do throws(DiskError) {
-        try disk.replaceFile(path, with: manifest.encoded())
+        try disk.replaceFile(path, with: bytes)
         for id in lost.sorted() { try setAside(disk, directory, id) }
       } catch { throw .disk(error) }
     }
     // A tombstone is needed for as long as the manifest lists it; the file of the next commit may drop it.
     return Opened(
-      lock: lock, manifest: manifest, manifestBytes: content?.count ?? 0, blocks: blocks, quarantined: lost.count)
+      lock: lock, manifest: manifest, manifestBytes: manifestBytes, blocks: blocks, quarantined: lost.count)
   }
 
   /// Moves a damaged block to where nothing reads or removes it.
@@ -97,6 +102,7 @@ extension StoreCore {
           return true
         }, install: { _, _ in })
     } catch { note(failure: error) }
+    measureBeside()
   }
 
   /// Sets the block aside that a damaged file belongs to, if the error tells of one.

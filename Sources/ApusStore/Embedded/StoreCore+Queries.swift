@@ -258,6 +258,7 @@ extension StoreCore {
       for tombstone in files.manifest.tombstones { tombstone.encode(to: &writer) }
       return (Int64(files.bytes), Int64(writer.count))
     }
+    let beside = beside.withLock { $0 }
     return state.withLock { state in
       var result = StoreStatistics()
       var oldest = Int64.max
@@ -270,21 +271,18 @@ extension StoreCore {
       }
       result.headBytes = state.headBytes
       result.blocks = state.blocks.count
-      var values: Int64 = 0
-      var timestamps: Int64 = 0
-      var total: Int64 = 0
+      var parts = BlockParts()
       for block in state.blocks {
         result.samplesInBlocks += block.meta.samples
-        values += block.meta.valueBytes
-        timestamps += block.meta.timestampBytes
-        total += block.meta.bytes
+        parts += block.parts
         oldest = min(oldest, block.meta.minimum)
         newest = max(newest, block.meta.maximum)
       }
       result.bytesByPart = [
-        "values": values, "timestamps": timestamps, "index": total - values - timestamps,
-        "manifest": manifestBytes - tombstoneBytes, "tombstones": tombstoneBytes,
+        "manifest": manifestBytes - tombstoneBytes, "tombstones": tombstoneBytes, "quarantine": beside.quarantine,
+        "snapshots": beside.snapshots,
       ]
+      for (name, bytes) in parts.named { result.bytesByPart[name] = bytes }
       if oldest <= newest {
         result.oldestSample = Timestamp(milliseconds: oldest)
         result.newestSample = Timestamp(milliseconds: newest)

@@ -14,22 +14,24 @@ extension StoreCore {
 
   /// Writes everything that is in memory into blocks. On return the durable positions are those that had been appended
   /// when the call was made, or later.
-  func seal() throws(StoreError) {
+  @discardableResult
+  func seal() throws(StoreError) -> StoreWork {
     try sealing.withLock { _ throws(StoreError) in
-      try finishSealing(tombstone: nil)
-      try sealHead(tombstone: nil)
+      var work = try finishSealing(tombstone: nil)
+      work += try sealHead(tombstone: nil)
+      return work
     }
   }
 
   /// Hides the matching samples that have been appended so far.
   func delete(_ matchers: [Matcher], in range: TimeRange) throws(StoreError) {
     try sealing.withLock { _ throws(StoreError) in
-      try finishSealing(tombstone: nil)
-      try sealHead(tombstone: (matchers, range))
+      _ = try finishSealing(tombstone: nil)
+      _ = try sealHead(tombstone: (matchers, range))
     }
   }
 
-  private func sealHead(tombstone: (matchers: [Matcher], range: TimeRange)?) throws(StoreError) {
+  private func sealHead(tombstone: (matchers: [Matcher], range: TimeRange)?) throws(StoreError) -> StoreWork {
     let now = clock.now
     let hasWork = state.withLock { state in
       if state.head.isEmpty && state.appended == state.durable { return false }
@@ -39,14 +41,17 @@ extension StoreCore {
       state.head = Head()
       return true
     }
-    if hasWork || tombstone != nil { try finishSealing(tombstone: tombstone) }
+    return hasWork || tombstone != nil ? try finishSealing(tombstone: tombstone) : StoreWork()
   }
 
   /// Writes the head that was cut off, if there is one, and lists its blocks, the positions that they cover and the
   /// tombstone in one commit. After a failure the head stays where it is, visible to queries, until the next attempt.
-  private func finishSealing(tombstone: (matchers: [Matcher], range: TimeRange)?) throws(StoreError) {
+  private func finishSealing(
+    tombstone: (matchers: [Matcher], range: TimeRange)?
+  ) throws(StoreError) -> StoreWork {
     let (head, positions) = state.withLock { ($0.sealingHead, $0.sealingPositions) }
-    if head == nil && tombstone == nil { return }
+    if head == nil && tombstone == nil { return StoreWork() }
+    var work = StoreWork()
     do throws(StoreError) {
       try settleFiles()
       let files = manifest.withLock { $0.manifest }
@@ -55,6 +60,7 @@ extension StoreCore {
         try write(head, sequence: sequence, tombstonesApplied: files.nextTombstone - 1)
       }
       let metas = written?.map(\.meta) ?? []
+      work = StoreWork(wrote: metas)
       _ = try commit(
         created: metas,
         { manifest in
@@ -87,6 +93,7 @@ extension StoreCore {
       throw error
     }
     if head != nil { configuration.onDurable?(positions) }
+    return work
   }
 
   /// Writes a head as blocks, one for each span of time that deserves it, and opens them: what will be served has been
@@ -114,7 +121,8 @@ extension StoreCore {
 
   /// Writes and opens a block for each of the spans that has samples. After a failure none of their files is left.
   func write(
-    _ input: BlockMerge.Input, spans: [TimeRange], sequence: UInt64, tombstonesApplied: UInt64
+    _ input: BlockMerge.Input, spans: [TimeRange], sequence: UInt64, tombstonesApplied: UInt64,
+    pace: WritePace? = nil
   ) throws(StoreError) -> [Block] {
     var paths: [String] = []
     do throws(StoreError) {
@@ -125,8 +133,10 @@ extension StoreCore {
         paths.append(path)
         let meta = try BlockMerge.write(
           input, range: span, disk: disk, path: path, id: id, sequence: sequence,
-          tombstonesApplied: tombstonesApplied, shouldStop: { isStopping.load(ordering: .relaxed) })
-        if let meta { blocks.append(try Block(disk, path: path, meta: meta)) }
+          tombstonesApplied: tombstonesApplied,
+          options: BlockWriter.Options(compressionLevel: configuration.compression.level, pace: pace),
+          shouldStop: { isStopping.isSet })
+        if let meta { blocks.append(try Block(disk, path: path, meta: meta, cache: cache)) }
       }
       do throws(DiskError) { try disk.syncDirectory(blocksDirectory) } catch { throw .disk(error) }
       return blocks
@@ -135,5 +145,15 @@ extension StoreCore {
       for path in paths { try? disk.remove(path) }
       throw error
     }
+  }
+}
+
+extension StoreWork {
+  init(wrote metas: [BlockMeta], merged: Int = 0) {
+    self.init()
+    blocksMerged = merged
+    blocksWritten = metas.count
+    samples = metas.reduce(0) { $0 + $1.samples }
+    bytes = metas.reduce(0) { $0 + $1.bytes }
   }
 }

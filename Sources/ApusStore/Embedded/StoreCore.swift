@@ -44,13 +44,20 @@ final class StoreCore: Sendable {
   let clock: any WallClock
   let configuration: EmbeddedStore.Configuration
   let plan: CompactionPlan
+  /// What was expanded of compressed blocks.
+  let cache: ExpandedCache
+  /// How fast merges write; nil for as fast as they can.
+  let pace: WritePace?
   let sealing = Mutex<Void>(())
   let manifest: Mutex<Files>
   let state: Mutex<State>
   /// Blocks that came out of a merge that had to cut (see `CompactionPlan`); forgotten when the program ends.
   let settled = Mutex<Set<UInt64>>([])
+  /// One snapshot is made at a time.
+  let snapshotting = Mutex<Void>(())
+  let beside = Mutex(BesideBytes())
   /// Long merges look at this between groups.
-  let isStopping = Atomic<Bool>(false)
+  let isStopping = StopFlag()
   private let lock: Mutex<(any DiskLock)?>
 
   var blocksDirectory: String { Disks.join(directory, "blocks") }
@@ -72,7 +79,13 @@ final class StoreCore: Sendable {
     plan = CompactionPlan(
       partitionMilliseconds: configuration.partitionMilliseconds, blockSamplesMin: configuration.blockSamplesMin,
       mergeSamplesMax: configuration.compactionSamplesMax)
-    let opened = try StoreCore.open(disk, directory)
+    let cache = ExpandedCache(limit: configuration.expandedBytesMax)
+    self.cache = cache
+    let stopping = isStopping
+    pace = configuration.compactionBytesPerSecond.map { rate in
+      WritePace(bytesPerSecond: rate, clock: clock) { stopping.isSet }
+    }
+    let opened = try StoreCore.open(disk, directory, cache: cache)
     lock = Mutex(opened.lock)
     var state = State(
       limiter: SeriesLimiter(limit: configuration.seriesLimit, windowMilliseconds: configuration.headSpanMilliseconds))
@@ -220,4 +233,13 @@ final class StoreCore: Sendable {
       state.retryAt = now + configuration.retryMilliseconds
     }
   }
+}
+
+/// Set once, when the store is to be closed.
+final class StopFlag: Sendable {
+  private let value = Atomic<Bool>(false)
+
+  var isSet: Bool { value.load(ordering: .relaxed) }
+
+  func set() { value.store(true, ordering: .relaxed) }
 }

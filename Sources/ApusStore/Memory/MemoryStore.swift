@@ -240,14 +240,24 @@ package final class MemoryStore: Store {
   }
 
   /// Nothing is kept in files.
-  package func flush() async throws(StoreError) { try open { _ throws(StoreError) in } }
+  @discardableResult
+  package func flush() async throws(StoreError) -> StoreWork {
+    try open { _ throws(StoreError) in }
+    return StoreWork()
+  }
 
   /// Drops what retention does not keep.
-  package func compact() async throws(StoreError) {
+  @discardableResult
+  package func compact() async throws(StoreError) -> StoreWork {
     let oldest = oldestKept
     try open { state throws(StoreError) in
       if oldest > .min { MemoryStore.keep(&state) { $0 >= oldest } }
     }
+    return StoreWork()
+  }
+
+  package func snapshot(named name: SnapshotName) async throws(StoreError) -> SnapshotSummary {
+    throw .refused("a store in memory has no files to make a snapshot of")
   }
 
   package func statistics() async throws(StoreError) -> StoreStatistics {

@@ -123,4 +123,61 @@ extension StoreWire {
       return result
     }
   }
+
+  package static func frame(of work: StoreWork) -> Frame {
+    var writer = ByteWriter()
+    for number in [work.blocksMerged, work.blocksWritten, work.samples, Int(work.bytes)] {
+      writer.writeVarint(UInt64(max(0, number)))
+    }
+    return Frame(kind: .work, payload: writer.bytes)
+  }
+
+  package static func decodeWork(_ payload: [UInt8]) throws(ByteReaderError) -> StoreWork {
+    try decode(payload) { reader throws(ByteReaderError) in
+      var result = StoreWork()
+      result.blocksMerged = try reader.readCount(max: .max)
+      result.blocksWritten = try reader.readCount(max: .max)
+      result.samples = try reader.readCount(max: .max)
+      result.bytes = Int64(try reader.readCount(max: .max))
+      return result
+    }
+  }
+
+  package static func frame(asking name: SnapshotName) -> Frame {
+    var writer = ByteWriter()
+    writer.writeLengthPrefixed(name.text)
+    return Frame(kind: .snapshot, payload: writer.bytes)
+  }
+
+  /// The name that a snapshot is to have.
+  package static func decodeSnapshotName(_ payload: [UInt8]) throws(ByteReaderError) -> SnapshotName {
+    try decode(payload) { reader throws(ByteReaderError) in
+      guard let name = SnapshotName(try reader.readString(max: SnapshotName.lengthMax)) else {
+        throw ByteReaderError(kind: .outOfBounds, offset: 0)
+      }
+      return name
+    }
+  }
+
+  package static func frame(of snapshot: SnapshotSummary) -> Frame {
+    var writer = ByteWriter()
+    writer.writeLengthPrefixed(snapshot.name)
+    writer.writeLengthPrefixed(snapshot.path)
+    for number in [snapshot.blocks, snapshot.blocksLinked, snapshot.samples, Int(snapshot.bytes)] {
+      writer.writeVarint(UInt64(max(0, number)))
+    }
+    return Frame(kind: .snapshot, payload: writer.bytes)
+  }
+
+  package static func decodeSnapshot(_ payload: [UInt8]) throws(ByteReaderError) -> SnapshotSummary {
+    try decode(payload) { reader throws(ByteReaderError) in
+      let name = try reader.readString(max: textBytesMax)
+      var result = SnapshotSummary(name: name, path: try reader.readString(max: textBytesMax))
+      result.blocks = try reader.readCount(max: .max)
+      result.blocksLinked = try reader.readCount(max: .max)
+      result.samples = try reader.readCount(max: .max)
+      result.bytes = Int64(try reader.readCount(max: .max))
+      return result
+    }
+  }
 }

@@ -17,6 +17,7 @@ extension StoreWire {
     case .closed: write(4, [], "the process that owns the store is stopping")
     case .unreachable(let reason): write(4, [], reason)
     case .refused(let reason): write(5, [], reason)
+    case .snapshotExists(let name): write(6, [], name)
     case .disk, .corrupt, .unsupportedVersion, .invalidConfiguration: write(5, [], error.description)
     }
     return Frame(kind: .error, payload: writer.bytes)
@@ -33,6 +34,7 @@ extension StoreWire {
       case 2: return .gap(partition: text, expected: numbers[0], got: numbers[1])
       case 3: return .headFull(bytes: Int(numbers[0]), limit: Int(numbers[1]), cause: text.isEmpty ? nil : text)
       case 4: return .unreachable(text)
+      case 6: return .snapshotExists(text)
       default: return .refused(text)
       }
     }

@@ -32,6 +32,10 @@ package enum StoreWire {
     case positions = 21
     case statistics = 22
     case outcome = 23
+    /// What a flush or a compaction did.
+    case work = 24
+    /// Asked: the name of a snapshot to make. Answered: the one that was made.
+    case snapshot = 25
     case error = 63
   }
 

@@ -14,6 +14,8 @@ final class Block: Sendable {
     var values: Range<Int>
     var checksum: UInt32
     var timestamps: Range<Int>
+    /// Bytes of the values that say where the chunks lie.
+    var directoryBytes: Int
   }
 
   struct Group: Sendable {
@@ -30,37 +32,44 @@ final class Block: Sendable {
   let meta: BlockMeta
   let path: String
   let groups: [Group]
-  private let map: MappedBytes
-  private let symbols: SymbolTable
-  private let postings: Postings
-  private let groupsSection: Range<Int>
+  /// The format's version that the file has.
+  let version: UInt32
+  /// What its parts take of the file.
+  let parts: BlockParts
+  /// The whole file; it stays readable when the file is removed.
+  let map: MappedBytes
+  private let frame: BlockFrame
+  /// Nil where it must be expanded: then it is looked up in the cache.
+  private let mappedIndex: BlockIndex?
+  private let cache: ExpandedCache
   /// Stripes whose checksum has been found right.
   private let verified: Mutex<Bitmap>
 
   /// Opens and verifies a block. The manifest's entry must agree with the file's own footer.
-  init(_ disk: any Disk, path: String, meta: BlockMeta) throws(StoreError) {
+  init(_ disk: any Disk, path: String, meta: BlockMeta, cache: ExpandedCache) throws(StoreError) {
     self.meta = meta
     self.path = path
+    self.cache = cache
     do throws(DiskError) {
       map = try disk.open(path, .read).map()
     } catch { throw .disk(error) }
-    let frame = try BlockFrame(map.bytes, path: path)
+    frame = try BlockFrame(map.bytes, path: path)
     guard frame.matches(meta) else {
       throw .corrupt(file: path, section: "footer", reason: "it is not the block that the manifest lists")
     }
-    groupsSection = frame.groups
+    version = frame.version
+    let index = try BlockIndex(map, frame, path: path)
     do throws(ByteReaderError) {
-      symbols = try SymbolTable(map, section: frame.symbols)
-      groups = try Block.readGroups(map, frame, symbols: symbols.count)
-      postings = try Postings(map, section: frame.postings, groups: groups.count, symbols: symbols.count)
+      groups = try Block.readGroups(index, frame)
     } catch { throw .corrupt(file: path, section: "index", reason: error.description) }
+    parts = BlockParts(frame, groups, fileBytes: map.bytes.count)
     verified = Mutex(Bitmap(count: groups.reduce(0) { $0 + $1.stripes.count }))
+    mappedIndex = index.expandedBytes == 0 ? index : nil
   }
 
-  private static func readGroups(
-    _ map: MappedBytes, _ frame: BlockFrame, symbols: Int
-  ) throws(ByteReaderError) -> [Group] {
-    var reader = ByteReader(UnsafeRawBufferPointer(rebasing: map.bytes[frame.groups]))
+  private static func readGroups(_ index: BlockIndex, _ frame: BlockFrame) throws(ByteReaderError) -> [Group] {
+    var reader = index.groupsReader
+    let symbols = index.symbols.count
     let count = try reader.readCount(max: reader.remaining)
     var result: [Group] = []
     result.reserveCapacity(count)
@@ -81,11 +90,14 @@ final class Block: Sendable {
         let length = try reader.readCount(max: frame.values.upperBound - values)
         let checksum = try reader.read(UInt32.self)
         let timestampLength = try reader.readCount(max: frame.timestamps.upperBound - timestamps)
+        let directory =
+          frame.version < 2
+          ? StripeLayout.directoryBytes(stripe: length, series: labels.series) : try reader.readCount(max: length)
         guard rows > 0, minimum <= maximum else { throw ByteReaderError(kind: .outOfBounds, offset: reader.position) }
         stripes.append(
           Stripe(
             rows: rows, minimum: minimum, maximum: maximum, values: values..<values + length, checksum: checksum,
-            timestamps: timestamps..<timestamps + timestampLength))
+            timestamps: timestamps..<timestamps + timestampLength, directoryBytes: directory))
         previous = maximum
         values += length
         timestamps += timestampLength
@@ -130,32 +142,33 @@ final class Block: Sendable {
     presence: UnsafeMutablePointer<UInt8>
   ) throws(StoreError) -> Bool {
     let rows = groups[group].stripes[stripe].rows
-    let chunk = try chunk(group: group, stripe: stripe, row: row)
-    do throws(ByteReaderError) {
-      return try ValueDecoder.decode(chunk, rows: rows, into: values, presence: presence)
-    } catch { throw corrupt("values", error) }
+    return try withChunk(group: group, stripe: stripe, row: row) { chunk throws(ByteReaderError) in
+      try ValueDecoder.decode(chunk, rows: rows, into: values, presence: presence)
+    }
   }
 
   func presence(
     group: Int, stripe: Int, row: Int, into presence: UnsafeMutablePointer<UInt8>
   ) throws(StoreError) -> Bool {
     let rows = groups[group].stripes[stripe].rows
-    let chunk = try chunk(group: group, stripe: stripe, row: row)
-    do throws(ByteReaderError) {
-      return try ValueDecoder.presence(chunk, rows: rows, into: presence)
-    } catch { throw corrupt("values", error) }
+    return try withChunk(group: group, stripe: stripe, row: row) { chunk throws(ByteReaderError) in
+      try ValueDecoder.presence(chunk, rows: rows, into: presence)
+    }
   }
 
   /// The statistics of one series' chunk in a stripe, mostly without decoding it.
   func statistics(group: Int, stripe: Int, row: Int) throws(StoreError) -> ChunkStatistics {
-    let chunk = try chunk(group: group, stripe: stripe, row: row)
-    do throws(ByteReaderError) {
-      return try ValueDecoder.statistics(chunk, rows: groups[group].stripes[stripe].rows)
-    } catch { throw corrupt("values", error) }
+    let rows = groups[group].stripes[stripe].rows
+    return try withChunk(group: group, stripe: stripe, row: row) { chunk throws(ByteReaderError) in
+      try ValueDecoder.statistics(chunk, rows: rows)
+    }
   }
 
-  /// The bytes of one series' chunk, once the stripe has been verified.
-  private func chunk(group: Int, stripe: Int, row: Int) throws(StoreError) -> UnsafeRawBufferPointer {
+  /// Hands out the bytes of one series' chunk, once the stripe has been verified and its piece expanded.
+  func withChunk<Value>(
+    group: Int, stripe: Int, row: Int,
+    _ body: (UnsafeRawBufferPointer) throws(ByteReaderError) -> Value
+  ) throws(StoreError) -> Value {
     let entry = groups[group].stripes[stripe]
     let bytes = UnsafeRawBufferPointer(rebasing: map.bytes[entry.values])
     let number = groups[group].firstStripe + stripe
@@ -165,25 +178,79 @@ final class Block: Sendable {
       }
       verified.withLock { $0[number] = true }
     }
-    let series = groups[group].series
-    let width = bytes.isEmpty ? 0 : Int(bytes[0])
-    let base = 1 + (series * width + 7) / 8
-    guard width <= 64, base <= bytes.count else {
+    guard let layout = StripeLayout(bytes, series: groups[group].series, hasPieces: version >= 2) else {
       throw .corrupt(file: path, section: "values", reason: "the directory of stripe \(number) is too long")
     }
-    let directory = UnsafeRawBufferPointer(rebasing: bytes[1..<base])
-    let start = row == 0 ? 0 : ByteReader.bits(of: directory, from: (row - 1) * width, width: width)
-    let end = ByteReader.bits(of: directory, from: row * width, width: width)
-    guard start <= end, end <= UInt64(bytes.count - base) else {
-      throw .corrupt(file: path, section: "values", reason: "the directory of stripe \(number) points outside")
+    guard let range = layout.chunk(row) else { throw pointsOutside(number) }
+    if version < 2 {
+      guard let chunk = layout.plain(range) else { throw pointsOutside(number) }
+      do throws(ByteReaderError) { return try body(chunk) } catch { throw corrupt("values", error) }
     }
-    return UnsafeRawBufferPointer(rebasing: bytes[base + Int(start)..<base + Int(end)])
+    // A series without any sample has no bytes and may lie in no piece.
+    if range.isEmpty {
+      let nothing = UnsafeRawBufferPointer(rebasing: bytes[..<0])
+      do throws(ByteReaderError) { return try body(nothing) } catch { throw corrupt("values", error) }
+    }
+    guard let piece = layout.piece(of: row), piece.expanded.lowerBound <= range.lowerBound,
+      range.upperBound <= piece.expanded.upperBound
+    else { throw pointsOutside(number) }
+    let inside = range.lowerBound - piece.expanded.lowerBound..<range.upperBound - piece.expanded.lowerBound
+    let stored = UnsafeRawBufferPointer(rebasing: bytes[piece.stored])
+    if !piece.isCompressed {
+      do throws(ByteReaderError) { return try body(UnsafeRawBufferPointer(rebasing: stored[inside])) } catch {
+        throw corrupt("values", error)
+      }
+    }
+    let expanded = try expand(stored, piece, stripe: number)
+    return try withExtendedLifetime(expanded) { () throws(StoreError) -> Value in
+      do throws(ByteReaderError) { return try body(UnsafeRawBufferPointer(rebasing: expanded.bytes[inside])) } catch {
+        throw corrupt("values", error)
+      }
+    }
+  }
+
+  /// The pieces of a stripe; none in version 1.
+  func pieces(group: Int, stripe: Int) -> [StripeLayout.Piece] {
+    let bytes = UnsafeRawBufferPointer(rebasing: map.bytes[groups[group].stripes[stripe].values])
+    return StripeLayout(bytes, series: groups[group].series, hasPieces: version >= 2)?.allPieces ?? []
+  }
+
+  private func pointsOutside(_ stripe: Int) -> StoreError {
+    .corrupt(file: path, section: "values", reason: "the directory of stripe \(stripe) points outside")
+  }
+
+  private func expand(
+    _ stored: UnsafeRawBufferPointer, _ piece: StripeLayout.Piece, stripe: Int
+  ) throws(StoreError) -> MappedBytes {
+    let key = ExpandedCache.Key.piece(of: meta.id, stripe: stripe, piece: piece.number)
+    let content = try cache.get(key) { () throws(StoreError) in
+      do throws(CompressionError) {
+        return (.bytes(try MappedBytes(expanding: stored, to: piece.expanded.count)), piece.expanded.count)
+      } catch {
+        throw .corrupt(file: path, section: "values", reason: "stripe \(stripe): \(error.description)")
+      }
+    }
+    guard case .bytes(let bytes) = content else { preconditionFailure("a piece's key is of a piece") }
+    return bytes
   }
 
   // MARK: Labels
 
+  /// The strings, postings and label columns; expanded where they are stored compressed.
+  func index() throws(StoreError) -> BlockIndex {
+    if let mappedIndex { return mappedIndex }
+    let content = try cache.get(.index(of: meta.id)) { () throws(StoreError) in
+      let index = try BlockIndex(map, frame, path: path)
+      return (.index(index), index.expandedBytes)
+    }
+    guard case .index(let index) = content else { preconditionFailure("an index' key is of an index") }
+    return index
+  }
+
   /// The groups and, in each, the series that meet every matcher.
   func match(_ matchers: [CompiledMatcher]) throws(StoreError) -> [(group: Int, rows: [Int])] {
+    let index = try index()
+    let symbols = index.symbols
     do throws(ByteReaderError) {
       var candidates: [Int]?
       for matcher in matchers where !matcher.matchesAbsent && !matcher.isNegated {
@@ -192,7 +259,7 @@ final class Block: Sendable {
         for value in matcher.values {
           if let number = try symbols.number(value) { values.append(number) }
         }
-        let found = try postings.groups(name: name, values: values.sorted())
+        let found = try index.postings.groups(name: name, values: values.sorted())
         if let known = candidates {
           let both = Set(known)
           candidates = found.filter { both.contains($0) }
@@ -203,22 +270,25 @@ final class Block: Sendable {
       }
       var result: [(group: Int, rows: [Int])] = []
       for group in candidates ?? Array(groups.indices) {
-        let rows = try matchingRows(group, matchers)
+        let rows = try matchingRows(group, matchers, index)
         if !rows.isEmpty { result.append((group, rows)) }
       }
       return result
     } catch { throw corrupt("index", error) }
   }
 
-  private func labelColumns(_ group: Int) throws(ByteReaderError) -> LabelColumns {
-    var reader = ByteReader(UnsafeRawBufferPointer(rebasing: map.bytes[groupsSection]))
+  func labelColumns(_ group: Int, _ index: BlockIndex) throws(ByteReaderError) -> LabelColumns {
+    var reader = index.groupsReader
     reader.position = groups[group].labels
-    return try LabelColumns(&reader, symbols: symbols.count)
+    return try LabelColumns(&reader, symbols: index.symbols.count)
   }
 
-  private func matchingRows(_ group: Int, _ matchers: [CompiledMatcher]) throws(ByteReaderError) -> [Int] {
+  private func matchingRows(
+    _ group: Int, _ matchers: [CompiledMatcher], _ index: BlockIndex
+  ) throws(ByteReaderError) -> [Int] {
     if matchers.isEmpty { return Array(0..<groups[group].series) }
-    let labels = try labelColumns(group)
+    let labels = try labelColumns(group, index)
+    let symbols = index.symbols
     var keep = [Bool](repeating: true, count: labels.series)
     for matcher in matchers {
       let name = try symbols.number(matcher.label)
@@ -239,8 +309,10 @@ final class Block: Sendable {
 
   /// The label sets of some of a group's series.
   func labels(group: Int, rows: [Int]) throws(StoreError) -> [Labels] {
+    let index = try index()
+    let symbols = index.symbols
     do throws(ByteReaderError) {
-      let labels = try labelColumns(group)
+      let labels = try labelColumns(group, index)
       // Each column's values as pieces of the canonical encoding; the columns are in the order of their names.
       var pieces: [[[UInt8]]] = []
       for column in labels.columns {

@@ -4,10 +4,18 @@ import ApusModel
 enum BlockFormat {
   static let magic: UInt64 = 0x314b_4c42_5355_5041  // "APUSBLK1", read as a little-endian word.
   static let endMagic: UInt64 = 0x444e_4542_5355_5041  // "APUSBEND"
-  static let version: UInt32 = 1
+  /// The newest version that is read; it is what is written when something may be compressed.
+  static let version: UInt32 = 2
+  /// The version without compression.
+  static let plainVersion: UInt32 = 1
   static let headerBytes = 16
-  /// Five sections of offset, length and checksum, then six numbers, a checksum and a magic.
-  static let footerBytes = 5 * 20 + 6 * 8 + 4 + 8
+  /// Five sections of offset, length, from version 2 on the expanded length, and checksum; then six numbers, a checksum
+  /// and a magic.
+  static func footerBytes(version: UInt32) -> Int { 5 * (version < 2 ? 20 : 24) + 6 * 8 + 4 + 8 }
+  /// No section of the index expands to more.
+  static let indexBytesMax = 256 << 20
+  /// A frame is kept where it saves at least this share, in percent: less is not worth the time of expanding it.
+  static let worthwhilePercent = 3
   /// A group of more series is cut, so that a stripe's checksum stays cheap to verify.
   static let seriesPerGroupMax = 1024
   /// The most rows of a stripe; a longer column is cut into equal parts.

@@ -3,11 +3,18 @@ import ApusIO
 /// Where a block file's sections lie, read from its header and footer; their checksums are verified here, but for the
 /// values', which are verified stripe by stripe.
 struct BlockFrame {
+  struct Section {
+    var range = 0..<0
+    /// What its zstd frame expands to; 0 when it is stored as it is. Of the values it is always 0: their pieces have
+    /// frames of their own.
+    var expanded = 0
+  }
+
   private(set) var values = 0..<0
   private(set) var timestamps = 0..<0
-  private(set) var symbols = 0..<0
-  private(set) var groups = 0..<0
-  private(set) var postings = 0..<0
+  private(set) var symbols = Section()
+  private(set) var groups = Section()
+  private(set) var postings = Section()
   private var minimum: Int64 = 0
   private var maximum: Int64 = 0
   private var samples: UInt64 = 0
@@ -15,14 +22,14 @@ struct BlockFrame {
   private var sequence: UInt64 = 0
   private let length: Int
   private var magic: UInt64 = 0
-  private var version: UInt32 = 0
+  private(set) var version: UInt32 = 0
   private var checksum: UInt32 = 0
   private var endMagic: UInt64 = 0
-  private var sections: [(offset: UInt64, length: UInt64, checksum: UInt32)] = []
+  private var sections: [(offset: UInt64, length: UInt64, expanded: UInt32, checksum: UInt32)] = []
 
   init(_ bytes: UnsafeRawBufferPointer, path: String) throws(StoreError) {
     length = bytes.count
-    let smallest = BlockFormat.headerBytes + BlockFormat.footerBytes
+    let smallest = BlockFormat.headerBytes + BlockFormat.footerBytes(version: BlockFormat.plainVersion)
     guard bytes.count >= smallest else {
       throw .corrupt(file: path, section: "footer", reason: "\(bytes.count) bytes are too few for a block")
     }
@@ -32,28 +39,34 @@ struct BlockFrame {
     guard magic == BlockFormat.magic else {
       throw .corrupt(file: path, section: "header", reason: "it does not begin as a block does")
     }
-    guard version == BlockFormat.version else {
+    guard BlockFormat.plainVersion...BlockFormat.version ~= version else {
       throw .unsupportedVersion(file: path, version: version, supported: BlockFormat.version)
     }
     if case .failure(let error) = problem {
       throw .corrupt(file: path, section: "footer", reason: error.description)
     }
     let header = UnsafeRawBufferPointer(rebasing: bytes[..<BlockFormat.headerBytes])
-    let start = bytes.count - BlockFormat.footerBytes
+    let start = bytes.count - footerBytes
     let covered = UnsafeRawBufferPointer(rebasing: bytes[start..<bytes.count - 12])
     guard CRC32C.checksum(covered, continuing: CRC32C.checksum(header)) == checksum, endMagic == BlockFormat.endMagic
     else { throw .corrupt(file: path, section: "footer", reason: "it does not match its checksum") }
     try verifySections(bytes, footerStart: start, path: path)
   }
 
+  var footerBytes: Int { BlockFormat.footerBytes(version: version) }
+
   private mutating func read(_ reader: inout ByteReader) throws(ByteReaderError) {
     magic = try reader.read()
     version = try reader.read()
-    reader.position = reader.bytes.count - BlockFormat.footerBytes
+    guard BlockFormat.plainVersion...BlockFormat.version ~= version,
+      reader.bytes.count >= BlockFormat.headerBytes + footerBytes
+    else { throw ByteReaderError(kind: .truncated, offset: reader.position) }
+    reader.position = reader.bytes.count - footerBytes
     for _ in 0..<5 {
       let offset = try reader.read(UInt64.self)
       let length = try reader.read(UInt64.self)
-      sections.append((offset, length, try reader.read(UInt32.self)))
+      let expanded = version < 2 ? 0 : try reader.read(UInt32.self)
+      sections.append((offset, length, expanded, try reader.read(UInt32.self)))
     }
     minimum = try reader.read()
     maximum = try reader.read()
@@ -76,6 +89,9 @@ struct BlockFrame {
       guard section.offset == UInt64(next), section.length <= UInt64(footerStart - next) else {
         throw .corrupt(file: path, section: "footer", reason: "section \(names[index]) lies outside of its place")
       }
+      guard section.expanded == 0 || index >= 2 && section.expanded <= BlockFormat.indexBytesMax else {
+        throw .corrupt(file: path, section: "footer", reason: "section \(names[index]) cannot expand as it says")
+      }
       ranges.append(next..<next + Int(section.length))
       next += Int(section.length)
       if index == 0 { continue }
@@ -88,9 +104,9 @@ struct BlockFrame {
     }
     values = ranges[0]
     timestamps = ranges[1]
-    symbols = ranges[2]
-    groups = ranges[3]
-    postings = ranges[4]
+    symbols = Section(range: ranges[2], expanded: Int(sections[2].expanded))
+    groups = Section(range: ranges[3], expanded: Int(sections[3].expanded))
+    postings = Section(range: ranges[4], expanded: Int(sections[4].expanded))
   }
 
   /// Whether the manifest's entry is of this file.

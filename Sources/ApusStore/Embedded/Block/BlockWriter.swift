@@ -10,6 +10,15 @@ struct BlockWriter: ~Copyable {
     var length: Int
     var checksum: UInt32
     var timestampLength: Int
+    var directoryLength: Int
+  }
+
+  /// How a block is written.
+  struct Options: Sendable {
+    /// zstd's level; nil leaves everything as it is, in version 1 of the format.
+    var compressionLevel: Int?
+    /// Told of each write; it may hold the writer up.
+    var pace: WritePace?
   }
 
   private struct Group {
@@ -26,6 +35,9 @@ struct BlockWriter: ~Copyable {
   }
 
   private let file: any DiskFile
+  private let options: Options
+  /// What a frame is made in.
+  private var compressed: [UInt8] = []
   private var position: Int64 = 0
   private var checksum: UInt32 = 0
   private var pending = OutputBuffer(capacity: BlockFormat.writeBytes + 65536)
@@ -44,11 +56,12 @@ struct BlockWriter: ~Copyable {
   private var minimum = Int64.max
   private var maximum = Int64.min
 
-  /// Opens the file. What a crash may have left under this name is overwritten.
-  init(_ disk: any Disk, path: String) throws(DiskError) {
+  /// Makes the file. What a crash may have left under this name is removed.
+  init(_ disk: any Disk, path: String, options: Options) throws(DiskError) {
     file = try BlockWriter.create(disk, path)
+    self.options = options
     pending.put(word: BlockFormat.magic)
-    pending.put(word: BlockFormat.version)
+    pending.put(word: options.compressionLevel == nil ? BlockFormat.plainVersion : BlockFormat.version)
     pending.put(word: UInt32(0))
     headerChecksum = CRC32C.checksum(pending.bytes)
   }
@@ -56,9 +69,9 @@ struct BlockWriter: ~Copyable {
   private let headerChecksum: UInt32
 
   private static func create(_ disk: any Disk, _ path: String) throws(DiskError) -> any DiskFile {
-    let file = try disk.open(path, .create)
-    if try file.size() > 0 { try file.truncate(to: 0) }
-    return file
+    // Not written over: the file may have another name in a snapshot.
+    if try disk.exists(path) { try disk.remove(path) }
+    return try disk.open(path, .create)
   }
 
   /// Begins a group of series that share these timestamps.
@@ -117,7 +130,12 @@ struct BlockWriter: ~Copyable {
       let width = 64 - (stripe.ends.last ?? 0).leadingZeroBitCount
       pending.put(UInt8(width))
       pending.putPacked(stripe.ends, count: stripe.ends.count, width: width)
-      stripe.bytes.withUnsafeBytes { pending.put($0) }
+      var directory = pending.count - start
+      if let level = options.compressionLevel {
+        directory += putPieces(stripe, level: level)
+      } else {
+        stripe.bytes.withUnsafeBytes { pending.put($0) }
+      }
       let written = UnsafeRawBufferPointer(rebasing: pending.bytes[start...])
       let column = Array(openTimestamps[stripe.firstRow..<stripe.firstRow + stripe.rows])
       let timestampStart = timestamps.count
@@ -125,10 +143,54 @@ struct BlockWriter: ~Copyable {
       records.append(
         StripeRecord(
           rows: stripe.rows, minimum: column[0], maximum: column[column.count - 1], length: written.count,
-          checksum: CRC32C.checksum(written), timestampLength: timestamps.count - timestampStart))
+          checksum: CRC32C.checksum(written), timestampLength: timestamps.count - timestampStart,
+          directoryLength: directory))
       try writePending(atLeast: BlockFormat.writeBytes)
     }
     groups.append(Group(labels: LabelColumns(openLabels, symbols: &symbols), stripes: records))
+  }
+
+  /// Adds a stripe's chunks in pieces, each compressed where that is worth it, behind the table of them. Returns the
+  /// bytes of the table.
+  private mutating func putPieces(_ stripe: OpenStripe, level: Int) -> Int {
+    var pieces: [(series: Int, chunks: Range<Int>)] = []
+    var begin = 0
+    for (series, end) in stripe.ends.enumerated() where Int(end) - begin >= StripeLayout.pieceBytes {
+      pieces.append((series + 1, begin..<Int(end)))
+      begin = Int(end)
+    }
+    if begin < stripe.bytes.count { pieces.append((stripe.ends.count, begin..<stripe.bytes.count)) }
+    let tableBytes = 2 + pieces.count * StripeLayout.pieceEntryBytes
+    let table = pending.count
+    pending.put(word: UInt16(pieces.count))
+    for _ in 0..<tableBytes - 2 { pending.put(0) }
+    let base = pending.count
+    for (number, piece) in pieces.enumerated() {
+      stripe.bytes.withUnsafeBytes { putFrame(UnsafeRawBufferPointer(rebasing: $0[piece.chunks]), level: level) }
+      let entry = table + 2 + number * StripeLayout.pieceEntryBytes
+      pending.patch(word: UInt16(piece.series), at: entry)
+      pending.patch(word: UInt32(pending.count - base), at: entry + 2)
+    }
+    return tableBytes
+  }
+
+  /// Adds bytes to what waits to be written: as a frame where that is worth it, else as they are.
+  private mutating func putFrame(_ bytes: UnsafeRawBufferPointer, level: Int) {
+    if BlockWriter.compress(bytes, level: level, to: &compressed) {
+      compressed.withUnsafeBytes { pending.put($0) }
+    } else {
+      pending.put(bytes)
+    }
+  }
+
+  /// Whether a frame of the bytes is worth it; then it is all that `frame` holds.
+  private static func compress(_ bytes: UnsafeRawBufferPointer, level: Int, to frame: inout [UInt8]) -> Bool {
+    frame.removeAll(keepingCapacity: true)
+    // A codec that fails, for want of memory, leaves the bytes as they are, which is as right.
+    do throws(CompressionError) {
+      try Compression.compressZstd(bytes, level: level, appendingTo: &frame)
+    } catch { return false }
+    return frame.count * 100 <= bytes.count * (100 - BlockFormat.worthwhilePercent)
   }
 
   /// Writes the index and the footer, and syncs the file. Returns what the manifest needs to know.
@@ -138,13 +200,13 @@ struct BlockWriter: ~Copyable {
     var footer = OutputBuffer()
     let valuesLength = position + Int64(pending.count) - Int64(BlockFormat.headerBytes)
     try writePending(atLeast: 0)
-    put(section: Int64(BlockFormat.headerBytes), valuesLength, 0, to: &footer)
-    try write(section: timestamps.bytes, footer: &footer)
+    put(section: Int64(BlockFormat.headerBytes), valuesLength, expanded: 0, 0, to: &footer)
+    try write(section: timestamps.bytes, isIndex: false, footer: &footer)
     let timestampBytes = Int64(timestamps.count)
 
     scratch.truncate()
     SymbolTable.encode(sorted, to: &scratch)
-    try write(section: scratch.bytes, footer: &footer)
+    try write(section: scratch.bytes, isIndex: true, footer: &footer)
 
     scratch.truncate()
     scratch.putVarint(UInt64(groups.count))
@@ -160,13 +222,14 @@ struct BlockWriter: ~Copyable {
         scratch.putVarint(UInt64(stripe.length))
         scratch.put(word: stripe.checksum)
         scratch.putVarint(UInt64(stripe.timestampLength))
+        if options.compressionLevel != nil { scratch.putVarint(UInt64(stripe.directoryLength)) }
       }
     }
-    try write(section: scratch.bytes, footer: &footer)
+    try write(section: scratch.bytes, isIndex: true, footer: &footer)
 
     scratch.truncate()
     Postings.encode(groups.map(\.labels), renumbered: numbers, to: &scratch)
-    try write(section: scratch.bytes, footer: &footer)
+    try write(section: scratch.bytes, isIndex: true, footer: &footer)
 
     footer.put(word: minimum)
     footer.put(word: maximum)
@@ -184,24 +247,40 @@ struct BlockWriter: ~Copyable {
       bytes: position, valueBytes: valuesLength, timestampBytes: timestampBytes, tombstonesApplied: tombstonesApplied)
   }
 
-  private func put(section offset: Int64, _ length: Int64, _ checksum: UInt32, to footer: inout OutputBuffer) {
+  private func put(
+    section offset: Int64, _ length: Int64, expanded: UInt32, _ checksum: UInt32, to footer: inout OutputBuffer
+  ) {
     footer.put(word: offset)
     footer.put(word: length)
+    if options.compressionLevel != nil { footer.put(word: expanded) }
     footer.put(word: checksum)
   }
 
   private mutating func write(
-    section bytes: UnsafeRawBufferPointer, footer: inout OutputBuffer
+    section bytes: UnsafeRawBufferPointer, isIndex: Bool, footer: inout OutputBuffer
   ) throws(DiskError) {
-    put(section: position, Int64(bytes.count), CRC32C.checksum(bytes), to: &footer)
+    var frame: [UInt8] = []
+    if isIndex, let level = options.compressionLevel, bytes.count <= BlockFormat.indexBytesMax,
+      BlockWriter.compress(bytes, level: level, to: &frame)
+    {
+      put(
+        section: position, Int64(frame.count), expanded: UInt32(bytes.count), CRC32C.checksum(frame), to: &footer)
+      try file.write(frame, at: position)
+      position += Int64(frame.count)
+      options.pace?.wrote(frame.count)
+      return
+    }
+    put(section: position, Int64(bytes.count), expanded: 0, CRC32C.checksum(bytes), to: &footer)
     try file.write(bytes, at: position)
     position += Int64(bytes.count)
+    options.pace?.wrote(bytes.count)
   }
 
   private mutating func writePending(atLeast bound: Int) throws(DiskError) {
     if pending.count <= bound && bound > 0 { return }
     try file.write(pending.bytes, at: position)
     position += Int64(pending.count)
+    options.pace?.wrote(pending.count)
     pending.truncate()
   }
 }

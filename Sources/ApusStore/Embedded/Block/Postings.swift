@@ -55,6 +55,32 @@ struct Postings: Sendable {
     return found.sorted()
   }
 
+  /// The symbols of all label names that there are.
+  var labelNames: [Int] { names.keys.sorted() }
+
+  /// How many values a label has.
+  func valueCount(name: Int) -> Int { names[name]?.values ?? 0 }
+
+  /// All values of a label, ascending, each with the groups that have it.
+  func lists(name: Int) throws(ByteReaderError) -> [(value: Int, groups: [Int])] {
+    guard let entry = names[name] else { return [] }
+    var reader = ByteReader(UnsafeRawBufferPointer(rebasing: map.bytes[entry.entries]))
+    var result: [(value: Int, groups: [Int])] = []
+    var value = 0
+    for _ in 0..<entry.values {
+      value += try reader.readCount(max: .max >> 1)
+      let count = try reader.readCount(max: groups)
+      var group = 0
+      var members: [Int] = count == 0 ? Array(0..<groups) : []
+      for _ in 0..<count {
+        group += try reader.readCount(max: groups)
+        members.append(group)
+      }
+      result.append((value, members))
+    }
+    return result
+  }
+
   /// Encodes the lists of all groups' label columns.
   static func encode(_ groups: [LabelColumns], renumbered numbers: [Int], to out: inout OutputBuffer) {
     var lists: [Int: [Int: [Int]]] = [:]

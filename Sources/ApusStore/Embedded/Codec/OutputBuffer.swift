@@ -53,6 +53,12 @@ package struct OutputBuffer: ~Copyable {
     count += MemoryLayout<Word>.size
   }
 
+  /// Writes a whole little-endian word over what was put at a place before.
+  mutating func patch<Word: FixedWidthInteger>(word: Word, at place: Int) {
+    precondition(place >= 0 && place + MemoryLayout<Word>.size <= count, "a patch at \(place) of \(count) bytes")
+    base.storeBytes(of: word.littleEndian, toByteOffset: place, as: Word.self)
+  }
+
   mutating func put(_ source: UnsafeRawBufferPointer) {
     guard let start = source.baseAddress else { return }
     reserve(source.count)

@@ -16,15 +16,23 @@ enum BlockMerge {
   /// `shouldStop` is asked between groups.
   static func write(
     _ input: Input, range: TimeRange, disk: any Disk, path: String, id: UInt64, sequence: UInt64,
-    tombstonesApplied: UInt64, shouldStop: () -> Bool
+    tombstonesApplied: UInt64, options: BlockWriter.Options, shouldStop: () -> Bool
   ) throws(StoreError) -> BlockMeta? {
     var writer: BlockWriter
-    do throws(DiskError) { writer = try BlockWriter(disk, path: path) } catch { throw .disk(error) }
+    do throws(DiskError) { writer = try BlockWriter(disk, path: path, options: options) } catch { throw .disk(error) }
     var assembler = ColumnAssembler()
     for group in try groups(input, range) {
       if shouldStop() { throw .closed }
-      writer.beginGroup(timestamps: group.plans[0].plan.timestamps)
-      for (cohort, plan) in group.plans {
+      var timestamps: [Int64]?
+      for cohort in group {
+        // Planned when it is written: the plans of all series of a day would be as large as its timestamps.
+        let plan = try MergePlan(input.tracks, members: cohort.members, range: range)
+        if plan.timestamps.isEmpty { continue }
+        if timestamps != plan.timestamps {
+          if timestamps != nil { try end(&writer) }
+          writer.beginGroup(timestamps: plan.timestamps)
+          timestamps = plan.timestamps
+        }
         for series in cohort.series {
           let present = try assembler.assemble(plan, input.table.places[series], masks: input.masks)
           if present == 0 { continue }
@@ -35,7 +43,7 @@ enum BlockMerge {
           } catch { throw .disk(error) }
         }
       }
-      do throws(DiskError) { try writer.endGroup() } catch { throw .disk(error) }
+      if timestamps != nil { try end(&writer) }
     }
     if writer.samples == 0 {
       do throws(DiskError) { try disk.remove(path) } catch { throw .disk(error) }
@@ -46,27 +54,39 @@ enum BlockMerge {
     } catch { throw .disk(error) }
   }
 
-  private struct Group {
-    var plans: [(cohort: Cohort, plan: MergePlan)]
+  private static func end(_ writer: inout BlockWriter) throws(StoreError) {
+    do throws(DiskError) { try writer.endGroup() } catch { throw .disk(error) }
   }
 
-  /// The groups to write. Small cohorts with equal timestamps go together: the per-series lane of one remote writer is
-  /// many series that were sent with one timestamp.
-  private static func groups(_ input: Input, _ range: TimeRange) throws(StoreError) -> [Group] {
-    var result: [Group] = []
-    var shared: [[Int64]: Int] = [:]
+  /// The cohorts of each group to write. Small cohorts with equal timestamps go together: the per-series lane of one
+  /// remote writer is many series that were sent with one timestamp. They are told apart by a hash of their timestamps,
+  /// so that none of these is kept; where it is wrong, the group is cut when it is written.
+  private static func groups(_ input: Input, _ range: TimeRange) throws(StoreError) -> [[Cohort]] {
+    var result: [[Cohort]] = []
+    var shared: [Int: Int] = [:]
     for cohort in input.table.cohorts() {
-      let plan = try MergePlan(input.tracks, members: cohort.members, range: range)
-      if plan.timestamps.isEmpty { continue }
       if cohort.series.count < smallCohort {
-        if let known = shared[plan.timestamps] {
-          result[known].plans.append((cohort, plan))
+        let plan = try MergePlan(input.tracks, members: cohort.members, range: range)
+        if plan.timestamps.isEmpty { continue }
+        let hash = hash(plan.timestamps)
+        if let known = shared[hash] {
+          result[known].append(cohort)
           continue
         }
-        shared[plan.timestamps] = result.count
+        shared[hash] = result.count
       }
-      result.append(Group(plans: [(cohort, plan)]))
+      result.append([cohort])
     }
     return result
+  }
+
+  /// The same in every run, as files are.
+  private static func hash(_ timestamps: [Int64]) -> Int {
+    var hash = UInt64(timestamps.count)
+    for timestamp in timestamps {
+      let product = (hash ^ UInt64(bitPattern: timestamp)).multipliedFullWidth(by: 0xa076_1d64_78bd_642f)
+      hash = product.high ^ product.low ^ 0x9e37_79b9_7f4a_7c15
+    }
+    return Int(truncatingIfNeeded: hash)
   }
 }
