@@ -32,10 +32,11 @@ package struct ExpositionWriter {
     }
   }
 
-  /// Appends one sample. Labels without a metric's name cannot be written and are passed over.
+  /// Appends one sample. Labels without a metric's name cannot be written and are passed over, and so is a stale marker,
+  /// which the format has no word for.
   package mutating func append(_ labels: Labels, _ value: Double, _ timestamp: Timestamp? = nil) {
     let name = labels.metricName
-    if name.isEmpty { return }
+    if name.isEmpty || StaleMarker.isStale(value) { return }
     line.removeAll(keepingCapacity: true)
     line.append(contentsOf: name.utf8)
     appendLabels(labels)

@@ -40,8 +40,9 @@ package struct TelemetryRowEncoder: Sendable {
     csvTail = csv
   }
 
-  /// Appends one telemetry object.
+  /// Appends one telemetry object; nothing for a stale marker, which is no sample and would be read back as one.
   package func appendJSON(_ timestamp: Timestamp, _ value: Double, to writer: inout JSONWriter) {
+    if StaleMarker.isStale(value) { return }
     writer.raw(TelemetryRowEncoder.jsonHead)
     RFC3339.append(timestamp.milliseconds, to: &writer.bytes)
     writer.bytes.append(contentsOf: jsonMiddle)
@@ -55,8 +56,9 @@ package struct TelemetryRowEncoder: Sendable {
     writer.bytes.append(contentsOf: jsonTail)
   }
 
-  /// Appends one row of the CSV, with its line end.
+  /// Appends one row of the CSV, with its line end; nothing for a stale marker.
   package func appendCSV(_ timestamp: Timestamp, _ value: Double, to bytes: inout [UInt8]) {
+    if StaleMarker.isStale(value) { return }
     RFC3339.append(timestamp.milliseconds, to: &bytes)
     bytes.append(contentsOf: csvMiddle)
     SampleValue.append(value, to: &bytes)

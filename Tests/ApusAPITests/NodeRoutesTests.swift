@@ -54,6 +54,67 @@ import Testing
     }
   }
 
+  /// Goal: nobody waits for the silence of what is known to have gone.
+  @Test func anEndCountsAtOnce() async throws {
+    let fixture = try APIFixture()
+    try await fixture.appendFleet(nodes: 2, gpus: 2, at: epoch)
+    try await fixture.append(APIFixture.series(node: 2, gpus: 2), [50, 50, 50, 50], at: epoch + 10_000)
+    // GPU 0 of node 1 is lost; one of the metrics of its GPU 1 is not reported any more.
+    let marker = StaleMarker.value
+    try await fixture.append(APIFixture.series(node: 1, gpus: 2), [marker, marker, marker, 60], at: epoch + 10_000)
+    fixture.clock.set(epoch + 10_000)
+    try await fixture.run { client async throws in
+      let nodes = try await client.get("/api/v1/nodes").rows()
+      #expect(nodes.compactMap { $0["status"]?.string } == ["degraded", "healthy"])
+      #expect(nodes[0]["gpu_count"] == 2 && nodes[0]["last_seen"] == "2026-01-01T00:00:10Z")
+      let lost = try await client.get("/api/v1/gpus/\(APIFixture.uuid(1, 0))").json()
+      #expect(lost["last_seen"] == "2026-01-01T00:00:00Z" && lost["metrics"]?.members.isEmpty == true)
+      let other = try await client.get("/api/v1/gpus/\(APIFixture.uuid(1, 1))").json()
+      #expect(other["metrics"]?.members.map(\.name) == ["temperature_celsius"])
+      #expect(try await client.get("/api/v1/metrics/latest").rows().count == 5)
+      // The samples before the end are still there.
+      #expect(try await client.get("/api/v1/nodes/node-1/metrics").rows().count == 5)
+    }
+    // The whole node does not answer.
+    try await fixture.append(APIFixture.series(node: 2, gpus: 2), [marker, marker, marker, marker], at: epoch + 20_000)
+    try await fixture.run { client async throws in
+      let row = try await client.get("/api/v1/nodes/node-2").json()
+      #expect(row["status"] == "offline" && row["last_seen"] == "2026-01-01T00:00:10Z" && row["gpu_count"] == 2)
+    }
+    // A marker that is repeated hides nothing, and the node comes back.
+    for second in 3...9 {
+      try await fixture.append(
+        APIFixture.series(node: 2, gpus: 2), [marker, marker, marker, marker], at: epoch + Int64(second) * 10_000)
+    }
+    try await fixture.run { client async throws in
+      #expect(try await client.get("/api/v1/nodes/node-2").json()["last_seen"] == "2026-01-01T00:00:10Z")
+      #expect(try await client.get("/api/v1/gpus?node=node-2").rows().count == 2)
+    }
+    try await fixture.append(APIFixture.series(node: 2, gpus: 2), [1, 2, 3, 4], at: epoch + 100_000)
+    fixture.clock.set(epoch + 100_000)
+    try await fixture.run { client async throws in
+      #expect(try await client.get("/api/v1/nodes/node-2").json()["status"] == "healthy")
+    }
+  }
+
+  /// Goal: an exporter that has gone does not take with it what another one reports of the same node.
+  @Test func anotherExporterKeepsANodeAlive() async throws {
+    let fixture = try APIFixture()
+    let slow = [Labels([("__name__", "node_load1"), ("Hostname", "n")])]
+    let quick = [Labels([("__name__", "m"), ("Hostname", "n"), ("UUID", "GPU-0")])]
+    try await fixture.append(slow, [1], at: epoch - 50_000)
+    try await fixture.append(quick, [1], at: epoch - 10_000)
+    try await fixture.append(quick, [StaleMarker.value], at: epoch)
+    try await fixture.run { client async throws in
+      let row = try await client.get("/api/v1/nodes/n").json()
+      #expect(row["status"] == "critical" && row["last_seen"] == "2025-12-31T23:59:50Z")
+    }
+    fixture.clock.set(epoch + 10_001)
+    try await fixture.run { client async throws in
+      #expect(try await client.get("/api/v1/nodes/n").json()["status"] == "offline")
+    }
+  }
+
   @Test func theFirstLabelThereIsNamesTheNode() async throws {
     let fixture = try APIFixture()
     let labels: [[(String, String)]] = [

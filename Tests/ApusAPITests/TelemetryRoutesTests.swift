@@ -60,6 +60,21 @@ import Testing
     }
   }
 
+  @Test func anIntervalShowsItsLastSampleThoughTheSeriesEndsInIt() async throws {
+    let fixture = try APIFixture()
+    let series = [Labels([("__name__", "m"), ("UUID", "GPU-0001-0000"), ("gpu", "0")])]
+    for (second, value) in [(0, 1), (10, 2), (20, StaleMarker.value), (30, StaleMarker.value), (60, 3)] {
+      try await fixture.append(series, [value], at: epoch + Int64(second) * 1000)
+    }
+    try await fixture.run { client async throws in
+      for query in ["step=60s", "step=60s&start_time=\(epoch / 1000)"] {
+        let rows = try await client.get("\(path)?\(query)").rows()
+        #expect(rows.compactMap { $0["value"]?.double } == [2, 3])
+        #expect(rows.first?["timestamp"] == "2026-01-01T00:00:10Z")
+      }
+    }
+  }
+
   @Test func withoutAStartTheNewestRowsComeFirstAndOlderPagesFollow() async throws {
     let fixture = try await filled(60)
     try await fixture.run { client async throws in

@@ -2,6 +2,7 @@
 // their heads. Method: golden pages, and round trips of seeded random scrapes.
 
 import ApusFormats
+import ApusIO
 import ApusModel
 import ApusTestKit
 import Testing
@@ -18,6 +19,22 @@ struct ExpositionWriterTests {
       MetricDescriptor(name: "energy", kind: .counter, unit: "joules"), MetricDescriptor(name: "plain", kind: .counter),
       MetricDescriptor(name: "h", kind: .histogram),
     ])
+
+  @Test func noTextFormatHasAWordForAMarker() {
+    let scrape = Scrape(
+      set: SeriesSet(series: [series("a"), series("b")]), timestamp: noon, values: [StaleMarker.value, .nan])
+    #expect(text(ExpositionWriter.page(of: [scrape], includingTimestamps: true)) == "b NaN \(noon.milliseconds)\n")
+    var csv: [UInt8] = []
+    CSVWriter.append(scrape, to: &csv)
+    #expect(csv.split(separator: 0x0a).count == 1)
+    var json = JSONWriter()
+    json.beginArray()
+    for (labels, value) in zip(scrape.set.series, scrape.values) {
+      TelemetryRowEncoder(labels).appendJSON(noon, value, to: &json)
+    }
+    json.endArray()
+    #expect(text(json.bytes).ranges(of: "\"value\"").count == 1)
+  }
 
   @Test func writesText() {
     let scrape = Scrape(set: set, timestamp: noon, values: [36.6, 1e18, .nan, -.infinity, 3, 3])

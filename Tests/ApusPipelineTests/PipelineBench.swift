@@ -207,7 +207,9 @@ enum TinyFleet {
 
   static func lines(_ store: any Store) async throws -> [String] {
     try await store.select(SelectRequest([])).flatMap { column in
-      zip(column.timestamps, column.values).map { "\(column.labels) \($0) \($1)" }
+      zip(column.timestamps, column.values).map {
+        "\(column.labels) \($0) \(StaleMarker.isStale($1) ? "stale" : "\($1)")"
+      }
     }.sorted()
   }
 }

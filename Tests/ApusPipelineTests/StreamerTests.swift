@@ -49,7 +49,8 @@ import Testing
     let lines = TinyFleet.lines([
       SourceBatch(items: expected.map { TelemetryItem(key: [], content: .scrape($0)) }, rows: 0)
     ])
-    #expect(try await TinyFleet.lines(store) == lines)
+    // The ends of what the scenario takes away come on top; StalenessTests looks at them.
+    #expect(try await TinyFleet.lines(store).filter { !$0.hasSuffix(" stale") } == lines)
     try await log.close()
   }
 

@@ -47,4 +47,16 @@ struct SeriesSelection: Sendable {
   func adding(_ matchers: [Matcher]) -> SeriesSelection {
     SeriesSelection(alternatives: alternatives.map { $0 + matchers })
   }
+
+  /// Narrowed to what some series have in common: all of them, and little else.
+  func narrowed(to series: some Collection<Labels>) -> SeriesSelection {
+    adding(SeriesSelection.common(to: series))
+  }
+
+  /// Conditions that these series meet, and few others do.
+  static func common(to series: some Collection<Labels>) -> [Matcher] {
+    [Labels.metricNameLabel, FleetLabels.uuid[0], FleetLabels.node[0]].map { label in
+      .oneOf(label, Set(series.map { $0[label] ?? "" }))
+    }
+  }
 }

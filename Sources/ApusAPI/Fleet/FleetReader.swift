@@ -1,6 +1,15 @@
 import ApusModel
 import ApusStore
 
+/// The newest sample of a series.
+struct NewestSample: Sendable {
+  var labels: Labels
+  var timestamp: Int64
+  var value: Double
+  /// A stale marker stands behind the sample: the series has ended.
+  var isEnded: Bool
+}
+
 /// Reads the store for one request, and counts what it reads against the request's bound.
 ///
 /// Not shared between requests. Every select names the most samples that it may bring, so that a question too wide
@@ -33,6 +42,37 @@ struct FleetReader: Sendable {
     return columns
   }
 
+  /// The newest sample of each series of a selection, ascending within each of its alternatives. A stale marker is no
+  /// sample: where one stands last, the sample before it is looked for.
+  mutating func newest(_ selection: SeriesSelection) async throws(StoreError) -> [NewestSample] {
+    var result: [NewestSample] = []
+    var ended: [Labels: Int] = [:]
+    for column in try await select(selection, newest: 1) {
+      guard let timestamp = column.timestamps.last, let value = column.values.last else { continue }
+      let isEnded = StaleMarker.isStale(value)
+      if isEnded { ended[column.labels] = result.count }
+      result.append(NewestSample(labels: column.labels, timestamp: timestamp, value: value, isEnded: isEnded))
+    }
+    // Mostly one marker ends a series; a writer that repeats it is followed so far back.
+    var count = 2
+    while !ended.isEmpty, count <= FleetReader.markersMax {
+      for column in try await select(selection.narrowed(to: ended.keys), newest: count) {
+        guard let place = ended[column.labels],
+          let index = column.values.lastIndex(where: { !StaleMarker.isStale($0) })
+        else { continue }
+        result[place].timestamp = column.timestamps[index]
+        result[place].value = column.values[index]
+        ended[column.labels] = nil
+      }
+      count *= 8
+    }
+    // What is left has no sample but markers: the rest is older than the store keeps.
+    return ended.isEmpty ? result : result.filter { ended[$0.labels] == nil }
+  }
+
+  /// Markers in a row behind which a sample is looked for.
+  private static let markersMax = 128
+
   private mutating func select(_ request: SelectRequest) async throws(StoreError) -> [SeriesColumn] {
     let columns = try await store.select(request)
     let count = columns.reduce(0) { $0 + $1.values.count }
@@ -55,7 +95,7 @@ struct FleetReader: Sendable {
   func existing(_ selection: SeriesSelection) async throws(StoreError) -> SeriesSelection {
     var result = SeriesSelection(alternatives: [])
     for matchers in selection.alternatives {
-      if try await !store.series(matchers, in: .all).isEmpty { result.alternatives.append(matchers) }
+      if try await !store.labelNames(matchers, in: .all).isEmpty { result.alternatives.append(matchers) }
     }
     return result
   }

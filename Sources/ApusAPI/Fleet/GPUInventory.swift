@@ -54,6 +54,8 @@ struct GPUFilter: Sendable {
 /// does not grow with the fleet.
 struct GPUInventory: Sendable {
   var reader: FleetReader
+  /// The first window of the walk to where GPUs were first seen, in milliseconds: one round of a fleet, or two.
+  private static let firstSpan: Int64 = 15_000
   /// GPUs whose newest samples are read by one select.
   static let batchMax = 256
 
@@ -99,12 +101,12 @@ struct GPUInventory: Sendable {
 
   /// The rows of some GPUs, ascending, without the time when each was first seen.
   private mutating func describe(_ uuids: Set<String>) async throws(StoreError) -> [GPURow] {
-    var columns: [String: [SeriesColumn]] = [:]
-    for column in try await reader.select(GPUInventory.selection(uuids), newest: 1) {
-      guard let uuid = FleetLabels.gpuUUID(column.labels) else { continue }
-      columns[uuid, default: []].append(column)
+    var samples: [String: [NewestSample]] = [:]
+    for sample in try await reader.newest(GPUInventory.selection(uuids)) {
+      guard let uuid = FleetLabels.gpuUUID(sample.labels) else { continue }
+      samples[uuid, default: []].append(sample)
     }
-    return columns.keys.sorted().compactMap { uuid in columns[uuid].flatMap { GPUInventory.row(uuid, $0) } }
+    return samples.keys.sorted().compactMap { uuid in samples[uuid].flatMap { GPUInventory.row(uuid, $0) } }
   }
 
   private static func selection(_ uuids: Set<String>) -> SeriesSelection {
@@ -112,16 +114,13 @@ struct GPUInventory: Sendable {
   }
 
   /// The row of a GPU from the newest sample of each of its series.
-  private static func row(_ uuid: String, _ columns: [SeriesColumn]) -> GPURow? {
-    var newest: SeriesColumn?
-    for column in columns {
-      guard let instant = column.timestamps.last else { continue }
-      if newest?.timestamps.last.map({ $0 < instant }) ?? true { newest = column }
-    }
-    guard let newest, let lastSeen = newest.timestamps.last else { return nil }
+  private static func row(_ uuid: String, _ samples: [NewestSample]) -> GPURow? {
+    var newest: NewestSample?
+    for sample in samples where newest.map({ $0.timestamp < sample.timestamp }) ?? true { newest = sample }
+    guard let newest else { return nil }
     return GPURow(
-      uuid: uuid, labels: newest.labels, firstSeen: nil, lastSeen: lastSeen,
-      values: GPUQuantity.values(of: columns))
+      uuid: uuid, labels: newest.labels, firstSeen: nil, lastSeen: newest.timestamp,
+      values: GPUQuantity.values(of: samples))
   }
 
   /// Fills in when each GPU was first seen, walking from the oldest sample on until all have been met. Most fleets
@@ -130,13 +129,15 @@ struct GPUInventory: Sendable {
     guard !rows.isEmpty, let extent = try await reader.extent() else { return }
     var positions: [String: Int] = [:]
     for index in rows.indices { positions[rows[index].uuid] = index }
-    var walk = WindowWalk(.forward, over: extent)
+    var walk = WindowWalk(.forward, over: extent, firstSpan: GPUInventory.firstSpan)
     while !positions.isEmpty, let window = walk.window {
       do throws(StoreError) {
         var met: [String: Int64] = [:]
         for column in try await reader.select(GPUInventory.selection(Set(positions.keys)), in: window) {
-          guard let uuid = FleetLabels.gpuUUID(column.labels), let first = column.timestamps.first else { continue }
-          met[uuid] = min(met[uuid] ?? .max, first)
+          guard let uuid = FleetLabels.gpuUUID(column.labels),
+            let first = column.values.firstIndex(where: { !StaleMarker.isStale($0) })
+          else { continue }
+          met[uuid] = min(met[uuid] ?? .max, column.timestamps[first])
         }
         for (uuid, first) in met {
           if let index = positions.removeValue(forKey: uuid) { rows[index].firstSeen = first }

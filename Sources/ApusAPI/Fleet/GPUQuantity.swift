@@ -54,15 +54,14 @@ struct GPUQuantity: Sendable {
     return result
   }()
 
-  /// The newest value of each quantity among the newest samples of a GPU's series. Of equally new ones the board's
+  /// The newest value of each quantity among the newest samples of a GPU's series, those that ended left out. Of equally new ones the board's
   /// comes before a partition's, and then the first in the order of labels, so that the choice does not change.
-  static func values(of columns: [SeriesColumn]) -> [(quantity: GPUQuantity, value: Double)] {
+  static func values(of samples: [NewestSample]) -> [(quantity: GPUQuantity, value: Double)] {
     var chosen: [Int: (timestamp: Int64, isPartition: Bool, value: Double)] = [:]
-    for column in columns {
-      guard let position = positions[column.labels.metricName], let timestamp = column.timestamps.last,
-        let value = column.values.last, !StaleMarker.isStale(value)
-      else { continue }
-      let isPartition = column.labels[GPULabels.instanceID] != nil
+    for sample in samples where !sample.isEnded {
+      guard let position = positions[sample.labels.metricName] else { continue }
+      let (timestamp, value) = (sample.timestamp, sample.value)
+      let isPartition = sample.labels[GPULabels.instanceID] != nil
       if let present = chosen[position] {
         if present.timestamp > timestamp { continue }
         if present.timestamp == timestamp, !present.isPartition || isPartition { continue }

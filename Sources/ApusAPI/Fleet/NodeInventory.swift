@@ -9,7 +9,7 @@ enum NodeStatus: String, Sendable, CaseIterable {
   case degraded
   /// Heard of lately, but all of its GPUs are silent.
   case critical
-  /// Not heard of for longer than `Configuration.nodeOfflineAfter`.
+  /// Not heard of for longer than `Configuration.nodeOfflineAfter`, or known to have gone.
   case offline
 }
 
@@ -22,6 +22,23 @@ struct NodeRow: Sendable {
   var gpuCount: Int
 }
 
+/// When something was heard, by the newest samples of its series.
+struct Heard: Sendable {
+  /// Of all series.
+  private(set) var lastSeen = Int64.min
+  /// Of the series that no stale marker ends; nil when all have ended.
+  private var lastLive: Int64?
+
+  mutating func add(_ sample: NewestSample) {
+    lastSeen = max(lastSeen, sample.timestamp)
+    if !sample.isEnded { lastLive = max(lastLive ?? sample.timestamp, sample.timestamp) }
+  }
+
+  /// Whether nothing that has not ended was heard for longer than so many milliseconds before an instant. What ended is
+  /// known to be silent and need not be waited for.
+  func isSilent(at instant: Int64, after length: Int64) -> Bool { lastLive.map { instant - $0 > length } ?? true }
+}
+
 /// How silence is judged. Milliseconds.
 struct NodeFreshness: Sendable {
   /// A node or GPU without samples for longer is silent.
@@ -29,12 +46,12 @@ struct NodeFreshness: Sendable {
   /// A GPU silent for longer than this has been taken away: it counts no more.
   var forgottenAfter: Int64
 
-  /// The status of a node that was last heard at `lastSeen`, its GPUs at `gpus`.
-  func status(lastSeen: Int64, gpus: [Int64], now: Int64) -> NodeStatus {
-    if now - lastSeen > offlineAfter { return .offline }
+  /// The status of a node and its GPUs that were heard like this.
+  func status(_ node: Heard, gpus: some Collection<Heard>, now: Int64) -> NodeStatus {
+    if node.isSilent(at: now, after: offlineAfter) { return .offline }
     // Compared with the node and not with the clock: a GPU that stops while its node goes on is lost.
-    let counted = gpus.filter { lastSeen - $0 <= forgottenAfter }
-    let silent = counted.filter { lastSeen - $0 > offlineAfter }
+    let counted = gpus.filter { node.lastSeen - $0.lastSeen <= forgottenAfter }
+    let silent = counted.filter { $0.isSilent(at: node.lastSeen, after: offlineAfter) }
     if silent.isEmpty { return .healthy }
     return silent.count == counted.count ? .critical : .degraded
   }
@@ -112,28 +129,28 @@ struct NodeInventory: Sendable {
   private mutating func describe(
     _ nodes: [(id: String, instances: Set<String>)]
   ) async throws(StoreError) -> [NodeRow] {
-    struct Heard {
-      var lastSeen = Int64.min
+    struct Entry {
+      var node = Heard()
       var datacenter: (seen: Int64, name: String)?
-      var gpus: [String: Int64] = [:]
+      var gpus: [String: Heard] = [:]
     }
-    var heard: [String: Heard] = [:]
-    for column in try await reader.select(NodeInventory.selection(nodes), newest: 1) {
-      guard let id = FleetLabels.nodeID(column.labels), let seen = column.timestamps.last else { continue }
-      var entry = heard[id] ?? Heard()
-      entry.lastSeen = max(entry.lastSeen, seen)
-      if let name = column.labels[FleetLabels.datacenter], entry.datacenter.map({ $0.seen < seen }) ?? true {
-        entry.datacenter = (seen, name)
+    var entries: [String: Entry] = [:]
+    for sample in try await reader.newest(NodeInventory.selection(nodes)) {
+      guard let id = FleetLabels.nodeID(sample.labels) else { continue }
+      let seen = sample.timestamp
+      entries[id, default: Entry()].node.add(sample)
+      if let name = sample.labels[FleetLabels.datacenter],
+        entries[id]?.datacenter.map({ $0.seen < seen }) ?? true
+      {
+        entries[id]?.datacenter = (seen, name)
       }
-      if let uuid = FleetLabels.gpuUUID(column.labels) { entry.gpus[uuid] = max(entry.gpus[uuid] ?? .min, seen) }
-      heard[id] = entry
+      if let uuid = FleetLabels.gpuUUID(sample.labels) { entries[id]?.gpus[uuid, default: Heard()].add(sample) }
     }
-    return heard.keys.sorted().compactMap { id in
-      heard[id].map { entry in
+    return entries.keys.sorted().compactMap { id in
+      entries[id].map { entry in
         NodeRow(
-          id: id,
-          status: freshness.status(lastSeen: entry.lastSeen, gpus: Array(entry.gpus.values), now: now),
-          datacenter: entry.datacenter?.name, lastSeen: entry.lastSeen, gpuCount: entry.gpus.count)
+          id: id, status: freshness.status(entry.node, gpus: entry.gpus.values, now: now),
+          datacenter: entry.datacenter?.name, lastSeen: entry.node.lastSeen, gpuCount: entry.gpus.count)
       }
     }
   }

@@ -68,13 +68,15 @@ extension IngestRoutes {
       source: source, format: ExpositionFormat(contentType: incoming.headers[.contentType] ?? ""),
       extraLabels: request.arguments.all(extraLabel))
     let now = Timestamp(milliseconds: request.arguments[timestamp] ?? door.clock.now)
-    let result = bytes.withBytes { door.sources.parse($0, of: name, now: now) }
+    let (result, markers) = bytes.withBytes { door.sources.parse($0, of: name, now: now) }
     let level = door.sources.level
     door.metrics.sources.set(Double(level.sources))
     door.metrics.sourceBytes.set(Double(level.bytes))
     door.metrics.linesMatched.add(UInt64(result.matchedCount))
     let receipt = try await door.take(items(of: result, source, door.recordBytesMax))
-    metrics.samples.add(UInt64(receipt.samplesDurable))
+    // Markers are ours and not the sender's.
+    let accepted = max(0, receipt.samplesDurable - markers)
+    metrics.samples.add(UInt64(accepted))
     var rejections = IngestAnswers.Rejections(unit: "line")
     rejections.count = result.errorCount
     rejections.items = result.errors.map {
@@ -84,7 +86,7 @@ extension IngestRoutes {
     metrics.rejected.add(UInt64(rejections.count))
     withExtendedLifetime(lease) {}
     if rejections.isEmpty { return IngestAnswers.taken }
-    return IngestAnswers.partial(rejections, accepted: receipt.samplesDurable, instance: request.path)
+    return IngestAnswers.partial(rejections, accepted: accepted, instance: request.path)
   }
 
   /// `X-Apus-Source`, or empty.

@@ -13,7 +13,7 @@ struct LatestRoutes: Sendable {
         .get, "/api/v1/metrics/latest", operation: "listLatestMetrics", tag: .metrics,
         summary: "The newest sample of every series",
         description:
-          "A page holds the newest samples of so many series. Pages go through the series in a fixed order, so that each "
+          "A page holds the newest samples of so many series, those that have ended left out. Pages go through the series in a fixed order, so that each "
           + "comes once though samples arrive; within a page rows ascend by time.",
         parameters: [
           TelemetryRoutes.metric.declaration, GPURoutes.uuid.declaration, TelemetryForm.parameter.declaration,
@@ -74,10 +74,7 @@ struct LatestRoutes: Sendable {
     if page.isEmpty { return [] }
     // The store is asked by what the page's series have in common; they lie near each other in the order of labels, so
     // little else comes with them.
-    var matchers: [Matcher] = []
-    for label in [Labels.metricNameLabel, FleetLabels.uuid[0], FleetLabels.node[0]] {
-      matchers.append(.oneOf(label, Set(page.map { $0[label] ?? "" })))
-    }
+    let matchers = SeriesSelection.common(to: page)
     let wanted = Set(page)
     var rows: [TelemetryRow] = []
     for column in try await reader.select(SeriesSelection(alternatives: [matchers]), newest: 1) {

@@ -102,12 +102,17 @@ struct TelemetryScan: Sendable {
     // Within one series only the instant decides, but at the instant of the last row its labels do.
     let comesAfterInstant = after.map { RowPlace.seriesPrecedes($0.labels, column.labels) } ?? true
     let isSame = after?.labels == column.labels
-    for index in column.timestamps.indices {
+    for index in column.timestamps.indices where !StaleMarker.isStale(column.values[index]) {
       let timestamp = column.timestamps[index]
-      if let step, index + 1 < column.timestamps.count,
-        TelemetryScan.interval(of: timestamp, step: step).end >= column.timestamps[index + 1]
-      {
-        continue
+      if let step {
+        // A marker is no sample: the one before it is the last of its interval.
+        var next = index + 1
+        while next < column.values.count, StaleMarker.isStale(column.values[next]) { next += 1 }
+        if next < column.timestamps.count,
+          TelemetryScan.interval(of: timestamp, step: step).end >= column.timestamps[next]
+        {
+          continue
+        }
       }
       if let after {
         switch walk.direction {
@@ -119,7 +124,6 @@ struct TelemetryScan: Sendable {
           }
         }
       }
-      if StaleMarker.isStale(column.values[index]) { continue }
       places.append((timestamp, series, index))
     }
   }

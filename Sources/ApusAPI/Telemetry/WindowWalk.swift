@@ -20,13 +20,15 @@ struct WindowWalk: Sendable {
   /// The width of the first window, in milliseconds, unless the grain is wider.
   static let firstSpan: Int64 = 300_000
 
-  /// - Parameter grain: in milliseconds, at least 1.
-  init(_ direction: Direction, over range: TimeRange, grain: Int64 = 1) {
+  /// - Parameters:
+  ///   - grain: in milliseconds, at least 1.
+  ///   - firstSpan: the width of the first window, in milliseconds.
+  init(_ direction: Direction, over range: TimeRange, grain: Int64 = 1, firstSpan: Int64 = WindowWalk.firstSpan) {
     precondition(grain >= 1, "grain \(grain)")
     self.direction = direction
     self.grain = grain
     rest = range.start <= range.end ? range : nil
-    span = max(WindowWalk.firstSpan, grain)
+    span = max(firstSpan, grain)
   }
 
   /// The window to read now; nil when the walk is over. Stays the same until `advance` or `shrink`.

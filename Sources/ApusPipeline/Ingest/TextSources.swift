@@ -53,10 +53,22 @@ package final class TextSources: Sendable {
     var firstSeries: [UInt8]
   }
 
-  /// One source's parser. Two pages of one source are read one after the other.
+  /// What is known of one source's last page. Two pages of one source are read one after the other.
+  private struct Page {
+    var parser: ExpositionParser
+    /// Nil for a source that nobody named: its pages may be of anything, and say nothing of what they leave out.
+    var staleness: StalenessTracker?
+  }
+
   private final class Source: Sendable {
-    let parser: Mutex<ExpositionParser>
-    init(_ configuration: ExpositionParser.Configuration) { parser = Mutex(ExpositionParser(configuration)) }
+    let page: Mutex<Page>
+
+    init(_ name: Name) {
+      page = Mutex(
+        Page(
+          parser: ExpositionParser(TextSources.configuration(of: name)),
+          staleness: name.source.isEmpty ? nil : StalenessTracker()))
+    }
   }
 
   private struct Entry {
@@ -79,8 +91,12 @@ package final class TextSources: Sendable {
   /// How many sources are known, and what their parsers keep.
   package var level: (sources: Int, bytes: Int) { state.withLock { ($0.entries.count, $0.bytes) } }
 
-  /// Reads a page; `now` is the time of lines that have none of their own.
-  package func parse(_ page: UnsafeRawBufferPointer, of name: Name, now: Timestamp) -> ExpositionResult {
+  /// Reads a page; `now` is the time of lines that have none of their own. Where the source has a name, the series that
+  /// its last page had and this one has not get stale markers at that time, and `markers` says how many; lines with times
+  /// of their own are left out of it.
+  package func parse(
+    _ page: UnsafeRawBufferPointer, of name: Name, now: Timestamp
+  ) -> (result: ExpositionResult, markers: Int) {
     let key = Key(name: name, firstSeries: TextSources.firstSeries(page))
     let source = state.withLock { state -> Source in
       state.uses += 1
@@ -88,11 +104,17 @@ package final class TextSources: Sendable {
         state.entries.values[index].lastUse = state.uses
         return state.entries.values[index].source
       }
-      let source = Source(TextSources.configuration(of: name))
+      let source = Source(name)
       state.entries[key] = Entry(source: source, lastUse: state.uses)
       return source
     }
-    let (result, bytes) = source.parser.withLock { parser in (parser.parse(page, now: now), parser.byteCount) }
+    let (result, markers, bytes) = source.page.withLock { known in
+      var result = known.parser.parse(page, now: now)
+      // A page with lines that cannot be read does not say what has gone.
+      let isWhole = result.errorCount == 0
+      let markers = isWhole ? known.staleness?.mark(&result.scrapes, &result.samples, at: now) ?? 0 : 0
+      return (result, markers, known.parser.byteCount + (known.staleness?.byteCount ?? 0))
+    }
     state.withLock { state in
       guard let index = state.entries.index(forKey: key), state.entries.values[index].source === source else { return }
       let more = bytes + key.firstSeries.count + 512 - state.entries.values[index].bytes
@@ -101,7 +123,7 @@ package final class TextSources: Sendable {
       state.bytes += more
       if state.entries.count > bounds.sources || state.bytes > bounds.bytes { forgetOldest(&state) }
     }
-    return result
+    return (result, markers)
   }
 
   private static func configuration(of name: Name) -> ExpositionParser.Configuration {

@@ -29,6 +29,10 @@ package struct SourceBatch: Sendable {
   package var rowsWithoutGPU = 0
   /// Where a file source stands behind this batch, rows that gave no item included; nil for a live one.
   package var position: SourcePosition?
+  /// Set where the batch is one whole round of the source: every target that answered at this instant is in it, so that
+  /// what was in the last round and is not in this one has gone. A target that did not answer is left out; a round that
+  /// nobody answered has no items; items of one target, which is told by their key, stand together. Nil for a source without rounds: a file says nothing of what it does not list.
+  package var round: Timestamp?
 
   package init(items: [TelemetryItem], rows: Int, position: SourcePosition? = nil) {
     self.items = items

@@ -170,6 +170,8 @@ package final class Streamer: Sendable {
 
   private func collect(from index: Int, _ spool: Spool?) async throws(PipelineError) {
     let source = sources[index]
+    // Only a columnar record can carry a marker: in text and JSON it would be a NaN among others.
+    var staleness = configuration.encoding == .frame ? RoundStaleness() : nil
     while !Task.isCancelled {
       let batch: SourceBatch?
       do throws(PipelineError) { batch = try await source.next() } catch {
@@ -177,7 +179,8 @@ package final class Streamer: Sendable {
         metrics.sourceErrors.add()
         throw error
       }
-      guard let batch else { return }
+      guard var batch else { return }
+      if let markers = staleness?.mark(&batch) { metrics.staleMarkers.add(UInt64(markers)) }
       metrics.rowsIngested.add(UInt64(batch.rows))
       metrics.rowsInvalid.add(UInt64(batch.rowsInvalid))
       metrics.rowsWithoutGPU.add(UInt64(batch.rowsWithoutGPU))

@@ -22,6 +22,7 @@ package struct StreamerMetrics: Sendable {
   let reconnects: Counter
   let producerRegistrations: Counter
   let duplicates: Counter
+  let staleMarkers: Counter
   let setChanges: Gauge
   let spoolRecords: Gauge
 
@@ -57,6 +58,8 @@ package struct StreamerMetrics: Sendable {
     reconnects = counter("reconnects_total", "Times that the log answered again after it could not be reached.")
     producerRegistrations = counter("producer_registrations_total", "Identities asked for as an idempotent producer.")
     duplicates = counter("duplicates_total", "Batches that the log had already: repeats after a lost answer.")
+    staleMarkers = counter(
+      "stale_markers_total", "Markers written for series that a source reported in one round and not in the next.")
     setChanges = gauge("set_changes", "Changes of the list of series of a host since the start.")
     spoolRecords = gauge("spool_records", "Records in the spool that wait for the log.")
   }

@@ -81,6 +81,8 @@ package final class SimulatorSource: Source {
       items.append(TelemetryItem(key: keys[node] ?? Array(node.utf8), content: .scrape(scrape)))
       rows += scrape.sampleCount
     }
-    return SourceBatch(items: items, rows: rows)
+    var batch = SourceBatch(items: items, rows: rows)
+    batch.round = round.timestamp
+    return batch
   }
 }
