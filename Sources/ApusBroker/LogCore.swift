@@ -21,6 +21,8 @@ package final class LogCore {
   private var identities: Identities
   private var nextProducer: Int64
   private var checkpoint: [PartitionIdentity: CheckpointEntry] = [:]
+  /// The checkpoint that was there at the start could not be read.
+  private var isCheckpointLost = false
   private var lastCheckpoint: Int64
   private var lastRetention: Int64
   private var lastSync: UInt64
@@ -35,7 +37,7 @@ package final class LogCore {
   /// Producer ids are reserved so many at a time, so that giving one out rarely touches the disk.
   private static let producerBlock: Int64 = 1000
   /// Below durability `every`, offsets are reserved so many at a time for the same reason.
-  private static let offsetBlock: Int64 = 1 << 20
+  static let offsetBlock: Int64 = 1 << 20
 
   /// Opens the log below the disk's root, recovers it and takes its lock.
   package init(
@@ -256,7 +258,14 @@ package final class LogCore {
   /// As `RecordLog.deleteTopic`.
   package func deleteTopic(_ name: TopicName) throws(LogError) {
     guard let topic = topics[name] else { throw .unknownTopic(name.text) }
-    do throws(DiskError) { try moveToDeleted(topicFolder(name.text)) } catch { throw LogCore.logError(error) }
+    let folder = topicFolder(name.text)
+    var failure: DiskError?
+    do throws(DiskError) { try moveToDeleted(folder) } catch {
+      // Where only the sync failed the topic is gone, though a power cut might bring it back: what would still be appended
+      // to it would go with the next start.
+      guard (try? disk.exists(folder)) == false else { throw LogCore.logError(error) }
+      failure = error
+    }
     topics[name] = nil
     reader.setTopic(name, nil)
     for partition in topic.partitions {
@@ -268,6 +277,7 @@ package final class LogCore {
       for segment in partition.segments { reader.files.forget(segment.path) }
     }
     shareTail()
+    if let failure { throw LogCore.logError(failure) }
     do throws(DiskError) { try purgeDeleted() } catch { totals.maintenanceFailures += 1 }
   }
 
@@ -295,6 +305,8 @@ package final class LogCore {
     let path = Disks.join(folder, "topic")
     var file: TopicFile?
     if try disk.exists(path) { file = TopicFile.decode(try disk.readFile(path)) }
+    // Its new identity is in no checkpoint.
+    let isNew = file == nil
     if file == nil {
       let holdsRecords = try holdsRecords(folder)
       guard try disk.exists(path) || holdsRecords else {
@@ -310,7 +322,7 @@ package final class LogCore {
       if let file { try disk.replaceFile(path, with: file.encoded()) }
     }
     guard let file else { return }
-    let opened = try openPartitions(name, file)
+    let opened = try openPartitions(name, file, isCheckpointLost: isCheckpointLost || isNew)
     publish(name, Topic(identity: file.identity, configuration: file.configuration, partitions: opened))
   }
 
@@ -324,7 +336,9 @@ package final class LogCore {
     return false
   }
 
-  private func openPartitions(_ name: TopicName, _ file: TopicFile) throws(DiskError) -> [Partition] {
+  private func openPartitions(
+    _ name: TopicName, _ file: TopicFile, isCheckpointLost: Bool = false
+  ) throws(DiskError) -> [Partition] {
     let folder = topicFolder(name.text)
     for index in 0..<file.configuration.partitions { try disk.createDirectory(Disks.join(folder, "\(index)")) }
     try disk.syncDirectory(folder)
@@ -335,7 +349,8 @@ package final class LogCore {
         id: TopicPartition(topic: name, partition: index), identity: identity,
         directory: Disks.join(folder, "\(index)"), disk: disk, files: reader.files,
         settings: settings(name, file.configuration), checkpoint: checkpoint[identity],
-        prologue: configuration.prologue(name), tailBytes: configuration.tailBytes, now: clock.now)
+        isCheckpointLost: isCheckpointLost, prologue: configuration.prologue(name), tailBytes: configuration.tailBytes,
+        now: clock.now)
       partitions.append(try Partition.open(around, &recovery))
     }
     return partitions
@@ -431,7 +446,12 @@ package final class LogCore {
       let elapsed = clock.monotonicNanoseconds &- lastSync
       if Duration.nanoseconds(Int64(clamping: elapsed)) >= interval { syncAll() }
     }
-    for partition in allPartitions { partition.writeIndexes() }
+    for partition in allPartitions {
+      partition.writeIndexes()
+      do throws(DiskError) {
+        if let finding = try partition.finishRepair(now: now) { recovery.add(finding) }
+      } catch { totals.maintenanceFailures += 1 }
+    }
     if now - lastRetention >= configuration.retentionCheckIntervalMilliseconds || now < lastRetention {
       lastRetention = now
       for partition in allPartitions {
@@ -502,7 +522,10 @@ package final class LogCore {
     if let loaded = CheckpointFile.decode(try disk.readFile(checkpointPath)) {
       checkpoint = loaded
     } else {
-      recovery.add(.metadataLost(file: checkpointPath, reason: "its checksum is wrong; torn tails are cut unchecked"))
+      isCheckpointLost = true
+      recovery.add(
+        .metadataLost(
+          file: checkpointPath, reason: "its checksum is wrong; where a segment ends badly its file is set aside"))
     }
   }
 

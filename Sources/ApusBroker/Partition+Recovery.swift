@@ -11,6 +11,8 @@ extension Partition {
     var files: SegmentFiles
     var settings: PartitionSettings
     var checkpoint: CheckpointEntry?
+    /// There was a checkpoint and it cannot be told what it said of this partition.
+    var isCheckpointLost: Bool
     var prologue: (any SegmentPrologue)?
     var tailBytes: Int
     var now: Int64
@@ -19,7 +21,17 @@ extension Partition {
   /// Opens a partition whose folder exists, empty or not, and adds what it found to the report.
   static func open(_ around: Surroundings, _ report: inout RecoveryReport) throws(DiskError) -> Partition {
     let disk = around.disk
-    try SegmentRepair.finishPending(around.directory, disk)
+    switch try SegmentRepair.finishPending(around.directory, disk) {
+    case .none: break
+    case .finished(let file, let keptAs):
+      report.add(
+        .corruption(
+          partition: around.id, file: file, position: 0, reason: "a repair that had been begun was finished",
+          keptAs: keptAs))
+    case .journalLost(let file):
+      report.add(
+        .metadataLost(file: file, reason: "its checksum is wrong; what was saved took its place where that was free"))
+    }
     var recovery = Recovery(around: around)
     var bases: [Int64] = []
     for name in try disk.list(around.directory) {
@@ -100,7 +112,8 @@ extension Partition {
         return
       }
       let survey = try SegmentRepair.survey(
-        file, bytes: bytes, baseOffset: path.baseOffset, offsetLimit: offsetLimit, entries: [])
+        file, bytes: bytes, baseOffset: path.baseOffset, offsetLimit: offsetLimit,
+        entries: SegmentIndexFile.entries(path, disk))
       if survey.problem != nil {
         try quarantine(path, file, survey, &report)
         return
@@ -140,7 +153,7 @@ extension Partition {
       let path = path(base)
       let opened = try disk.open(path.log, .update)
       var bytes = try opened.size()
-      try loadProducers(path)
+      try loadProducers(path, &report)
       var index = SegmentIndex()
       let outcome = try SegmentScanner.scan(opened, from: 0, to: bytes, baseOffset: base) { header, position, raw in
         index.add(header, baseOffset: base, position: position)
@@ -148,7 +161,8 @@ extension Partition {
       }
       nextOffset = outcome.nextOffset
       if let reason = outcome.problem {
-        if outcome.validBytes < syncedBytes(of: base) {
+        // Where nobody knows what had been synced, nothing is cut: it might be what was acknowledged.
+        if around.isCheckpointLost || outcome.validBytes < syncedBytes(of: base) {
           try salvageNewest(path, opened, bytes, index, &report)
           return
         }
@@ -188,26 +202,45 @@ extension Partition {
           header, _, raw in replay(header, raw)
         }
       }
-      nextOffset = survey.runs.last?.nextOffset ?? path.baseOffset
+      let end = survey.runs.last?.nextOffset ?? path.baseOffset
+      nextOffset = end
+      // Of what lies behind the last good batch and came after the checkpoint nobody knows the offsets any more. They may
+      // have been acknowledged, so they are not given out again.
+      if (survey.runs.last?.end ?? 0) < bytes, syncedBytes(of: path.baseOffset) < bytes {
+        nextOffset += LogCore.offsetBlock
+        report.add(.missing(partition: around.id, from: end, to: nextOffset))
+      }
       try quarantine(path, opened, survey, &report)
     }
 
     // MARK: Producers and prologue
 
     /// The state where the newest segment begins; without its file, from all segments there are.
-    private mutating func loadProducers(_ path: SegmentPath) throws(DiskError) {
-      if try disk.exists(path.producers),
-        let loaded = ProducerStates(
+    private mutating func loadProducers(
+      _ path: SegmentPath, _ report: inout RecoveryReport
+    ) throws(DiskError) {
+      if try disk.exists(path.producers) {
+        if let loaded = ProducerStates(
           encoded: try disk.readFile(path.producers), limit: around.settings.producersMax)
-      {
-        producers = loaded
-        return
+        {
+          producers = loaded
+          return
+        }
+        report.add(
+          .metadataLost(
+            file: path.producers, reason: "its checksum is wrong; the producers are those of the segments there are"))
       }
       for segment in segments {
         let file = try disk.open(segment.path.log, .read)
-        _ = try SegmentScanner.scan(file, from: 0, to: segment.bytes, baseOffset: segment.path.baseOffset) {
-          header, _, _ in
-          _ = producers.record(header, baseOffset: header.baseOffset, now: around.now)
+        // Its index vouches for its size alone: a bad batch in it must not hide the producers of those behind.
+        let survey = try SegmentRepair.survey(
+          file, bytes: segment.bytes, baseOffset: segment.path.baseOffset, offsetLimit: segment.nextOffset,
+          entries: SegmentIndexFile.entries(segment.path, disk))
+        for run in survey.runs {
+          _ = try SegmentScanner.scan(file, from: run.start, to: run.end, baseOffset: run.baseOffset) {
+            header, _, _ in
+            _ = producers.record(header, baseOffset: header.baseOffset, now: around.now)
+          }
         }
       }
     }
@@ -273,6 +306,8 @@ extension Partition {
 
   /// Repairs a closed segment that a reader found corrupt. Returns what was done; nil when all is well with it.
   func repair(_ base: Int64, now: Int64) throws(DiskError) -> RecoveryReport.Finding? {
+    // One at a time. Whoever asked for another segment finds that one corrupt again.
+    if let finding = try finishRepair(now: now) { return finding }
     guard segments.contains(where: { $0.path.baseOffset == base }) else { return nil }
     if active.path.baseOffset == base {
       guard active.bytes > 0 else { return nil }
@@ -283,13 +318,28 @@ extension Partition {
     let opened = try disk.open(old.path.log, .read)
     let survey = try SegmentRepair.survey(
       opened, bytes: old.bytes, baseOffset: base, offsetLimit: segments[position + 1].path.baseOffset,
-      entries: old.index.growing?.entries ?? [])
+      entries: old.index.growing?.entries ?? SegmentIndexFile.entries(old.path, disk))
     guard let problem = survey.problem else { return nil }
-    let aside = try SegmentRepair.replace(old.path, with: survey.runs, opened, disk)
-    setAside.append((base, String(aside.dropFirst(directory.utf8.count + 1))))
-    files.forget(old.path)
+    let plan = try SegmentRepair.save(old.path, survey.runs, opened, disk)
+    pendingRepair = (
+      plan,
+      .corruption(
+        partition: id, file: old.path.log, position: problem.position, reason: problem.reason, keptAs: plan.aside)
+    )
+    return try finishRepair(now: now)
+  }
+
+  /// Carries out a repair whose good batches are saved, also one that an error of the disk broke off: until then the
+  /// segment may be under another name than readers know. Returns what was done; nil when there is nothing to do.
+  func finishRepair(now: Int64) throws(DiskError) -> RecoveryReport.Finding? {
+    guard let (plan, finding) = pendingRepair else { return nil }
+    try SegmentRepair.carryOut(plan, disk)
+    guard let position = segments.firstIndex(where: { $0.path == plan.path }) else {
+      preconditionFailure("\(plan.path.log) was repaired and is no segment")
+    }
+    let old = segments[position]
     var saved: [Segment] = []
-    for run in survey.runs {
+    for run in plan.runs {
       let path = SegmentPath(directory: directory, baseOffset: run.baseOffset)
       var segment = try Partition.scanClosed(
         path, try disk.open(path.log, .read), bytes: run.end - run.start, now: now)
@@ -297,13 +347,15 @@ extension Partition {
       if let index = segment.index.growing, Partition.writeIndex(segment, index, disk) { segment.index.close() }
       saved.append(segment)
     }
+    pendingRepair = nil
+    setAside.append((plan.path.baseOffset, String(plan.aside.dropFirst(directory.utf8.count + 1))))
+    files.forget(old.path)
     segments.replaceSubrange(position...position, with: saved)
     let start = logStart
     view.publish { state in
       state.segments = segments.map(\.view)
       state.logStart = start
     }
-    return .corruption(
-      partition: id, file: old.path.log, position: problem.position, reason: problem.reason, keptAs: aside)
+    return finding
   }
 }

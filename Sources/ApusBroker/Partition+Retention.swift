@@ -5,6 +5,8 @@ import ApusIO
 extension Partition {
   /// Drops what may be dropped. Returns how many segments went.
   func applyRetention(now: Int64) throws(DiskError) -> Int {
+    // It would take away under a repair what that one is about to put in place.
+    if pendingRepair != nil { return 0 }
     if isActiveDroppable(now: now) { try roll(now: now) }
     var dropped = 0
     var rest = bytes

@@ -67,6 +67,8 @@ final class Partition {
   var coveredOffset: Int64
   /// Files of corrupt segments that were set aside here; they go when the log's start has passed them.
   var setAside: [(baseOffset: Int64, name: String)] = []
+  /// A repair that has not come to its end, and what is to be reported of it. No segment is dropped before.
+  var pendingRepair: (plan: SegmentRepair.Plan, finding: RecoveryReport.Finding)?
 
   /// The newest file may hold more than the committed bytes.
   private var isInDoubt = false

@@ -107,6 +107,21 @@ enum SegmentIndexFile {
       lastAppendTime: lastAppendTime)
   }
 
+  /// The places that the offset index of a segment names; none where it cannot be read. For whoever looks into a corrupt
+  /// segment: they are places to look at, nothing more.
+  static func entries(_ path: SegmentPath, _ disk: any Disk) -> [IndexEntry] {
+    guard let bytes = try? disk.readFile(path.offsetIndex) else { return [] }
+    return bytes.withUnsafeBytes { raw in
+      guard let summary = summary(raw, magic: offsetMagic), summary.baseOffset == path.baseOffset else { return [] }
+      return stride(from: headerBytes, to: raw.count - 4, by: 8).map { place in
+        IndexEntry(
+          offsetDelta: UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: place, as: UInt32.self)),
+          position: UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: place + 4, as: UInt32.self)),
+          maxTimestampBefore: .min)
+      }
+    }
+  }
+
   private static func encode(
     _ magic: UInt64, _ summary: SegmentSummary, _ entries: [IndexEntry], _ put: (inout ByteWriter, IndexEntry) -> Void
   ) -> [UInt8] {

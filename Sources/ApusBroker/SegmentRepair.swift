@@ -51,38 +51,87 @@ enum SegmentRepair {
     return survey
   }
 
-  /// The next place behind a bad batch where a good one begins.
+  /// The next place behind a bad batch where a good one begins whose offset is beyond doubt.
   private static func resume(
     _ file: any DiskFile, behind bad: Int64, bytes: Int64, atLeast: Int64, offsetLimit: Int64, baseOffset: Int64,
     entries: [IndexEntry]
   ) throws(DiskError) -> (position: Int64, offset: Int64)? {
-    var candidates: [Int64] = []
-    let head = try file.read(RecordBatchHeader.byteCount, at: bad)
-    if head.count == RecordBatchHeader.byteCount {
-      let claimed = head.withUnsafeBytes { RecordBatchHeader($0).totalBytes }
-      if claimed >= RecordBatchHeader.byteCount { candidates.append(bad + Int64(claimed)) }
-    }
-    candidates += entries.lazy.map { Int64($0.position) }.filter { $0 > bad }
-    for candidate in candidates where candidate < bytes {
-      let start = try file.read(RecordBatchHeader.byteCount, at: candidate)
-      guard start.count == RecordBatchHeader.byteCount else { continue }
-      let header = start.withUnsafeBytes { RecordBatchHeader($0) }
-      guard header.baseOffset >= atLeast, header.baseOffset < offsetLimit,
-        header.problem(limit: RecordBatch.bytesMax) == nil, candidate + Int64(header.totalBytes) <= bytes
-      else { continue }
-      let whole = try file.read(header.totalBytes, at: candidate)
+    let places = Dictionary(
+      entries.map { (Int64($0.position), baseOffset + Int64($0.offsetDelta)) }, uniquingKeysWith: { first, _ in first })
+
+    /// The header at a place when it looks like one, and whether its whole batch is good.
+    func look(at place: Int64) throws(DiskError) -> (header: RecordBatchHeader, isGood: Bool)? {
+      guard let header = try header(file, at: place), header.problem(limit: RecordBatch.bytesMax) == nil,
+        place + Int64(header.totalBytes) <= bytes
+      else { return nil }
+      guard header.leaderEpoch == 0, header.baseOffset >= atLeast, header.baseOffset < offsetLimit else {
+        return (header, false)
+      }
+      let whole = try file.read(header.totalBytes, at: place)
       let isGood = whole.withUnsafeBytes {
         $0.count == header.totalBytes && RecordBatch.checksumProblem($0, header) == nil
       }
-      if isGood { return (candidate, header.baseOffset) }
+      return (header, isGood)
+    }
+
+    /// No checksum covers a base offset, so another witness must have the same: the batches before, the index, the batch
+    /// behind, or the segment behind.
+    func isCertain(_ header: RecordBatchHeader, at place: Int64, expected: Int64?) throws(DiskError) -> Bool {
+      if header.baseOffset == expected || header.baseOffset == places[place] { return true }
+      let end = place + Int64(header.totalBytes)
+      if end == bytes { return header.nextOffset == offsetLimit }
+      return try look(at: end)?.header.baseOffset == header.nextOffset
+    }
+
+    // From one bad batch to the next, for as long as what stands there still looks like one.
+    let first = try header(file, at: bad)
+    var length = Int64(first?.totalBytes ?? 0)
+    var expected = first.map { atLeast &+ Int64($0.lastOffsetDelta) &+ 1 }
+    var place = bad
+    while length >= Int64(RecordBatchHeader.byteCount), place + length < bytes {
+      place += length
+      guard let found = try look(at: place) else { break }
+      if found.isGood, try isCertain(found.header, at: place, expected: expected) {
+        return (place, found.header.baseOffset)
+      }
+      length = Int64(found.header.totalBytes)
+      expected = expected.map { $0 &+ Int64(found.header.lastOffsetDelta) &+ 1 }
+    }
+    for place in places.keys.sorted() where place > bad && place < bytes {
+      if let found = try look(at: place), found.isGood, found.header.baseOffset == places[place] {
+        return (place, found.header.baseOffset)
+      }
     }
     return nil
+  }
+
+  private static func header(_ file: any DiskFile, at place: Int64) throws(DiskError) -> RecordBatchHeader? {
+    let bytes = try file.read(RecordBatchHeader.byteCount, at: place)
+    guard bytes.count == RecordBatchHeader.byteCount else { return nil }
+    return bytes.withUnsafeBytes { RecordBatchHeader($0) }
+  }
+
+  /// A repair whose good runs are saved and which only needs its renames.
+  struct Plan {
+    var path: SegmentPath
+    /// The name that the corrupt file gets.
+    var aside: String
+    var runs: [Run]
   }
 
   /// Puts the good runs in the place of the segment and sets its file aside. Returns the name it has now.
   static func replace(
     _ path: SegmentPath, with runs: [Run], _ file: any DiskFile, _ disk: any Disk
   ) throws(DiskError) -> String {
+    let plan = try save(path, runs, file, disk)
+    try carryOut(plan, disk)
+    return plan.aside
+  }
+
+  /// Copies the good runs to files of their own. Until the plan is carried out nothing else has changed.
+  static func save(
+    _ path: SegmentPath, _ runs: [Run], _ file: any DiskFile, _ disk: any Disk
+  ) throws(DiskError) -> Plan {
     for run in runs {
       let copy = try disk.open(SegmentPath(directory: path.directory, baseOffset: run.baseOffset).salvage, .create)
       try copy.truncate(to: 0)
@@ -101,23 +150,40 @@ enum SegmentRepair {
       number += 1
       aside = path.named("corrupt\(number)")
     }
+    return Plan(path: path, aside: aside, runs: runs)
+  }
+
+  /// Writes the journal and does the renames. After an error it may be called again, and must be before another repair
+  /// of this partition begins: there is one journal.
+  static func carryOut(_ plan: Plan, _ disk: any Disk) throws(DiskError) {
     var journal = ByteWriter()
-    journal.write(path.baseOffset)
-    journal.writeLengthPrefixed(aside)
-    journal.writeVarint(UInt64(runs.count))
-    for run in runs { journal.write(run.baseOffset) }
+    journal.write(plan.path.baseOffset)
+    journal.writeLengthPrefixed(plan.aside)
+    journal.writeVarint(UInt64(plan.runs.count))
+    for run in plan.runs { journal.write(run.baseOffset) }
     try disk.replaceFile(
-      Disks.join(path.directory, journalName), with: ChecksummedFile.seal(journal.bytes, magic: journalMagic))
-    try finishPending(path.directory, disk)
-    return aside
+      Disks.join(plan.path.directory, journalName), with: ChecksummedFile.seal(journal.bytes, magic: journalMagic))
+    _ = try finishPending(plan.path.directory, disk)
+  }
+
+  /// What was found of a repair that had not come to its end.
+  enum Pending {
+    case none
+    /// The segment of that file was replaced by its good runs.
+    case finished(file: String, keptAs: String)
+    /// The journal of that name could not be read.
+    case journalLost(String)
   }
 
   /// Does what a journal still asks for, and clears away what no journal names. Called before a partition is opened.
-  static func finishPending(_ directory: String, _ disk: any Disk) throws(DiskError) {
+  static func finishPending(_ directory: String, _ disk: any Disk) throws(DiskError) -> Pending {
+    var pending = Pending.none
     let journal = Disks.join(directory, journalName)
     if try disk.exists(journal) {
       let bytes = try disk.readFile(journal)
       if let plan = decode(bytes) {
+        pending = .finished(
+          file: SegmentPath(directory: directory, baseOffset: plan.baseOffset).log, keptAs: plan.aside)
         let path = SegmentPath(directory: directory, baseOffset: plan.baseOffset)
         if try !disk.exists(plan.aside), try disk.exists(path.log) {
           try disk.rename(path.log, to: plan.aside)
@@ -129,6 +195,9 @@ enum SegmentRepair {
           if try disk.exists(run.salvage) { try disk.rename(run.salvage, to: run.log) }
         }
         try disk.syncDirectory(directory)
+      } else {
+        pending = .journalLost(journal)
+        try placeSavedRuns(directory, disk)
       }
       try disk.remove(journal)
       try disk.syncDirectory(directory)
@@ -136,6 +205,25 @@ enum SegmentRepair {
     for name in try disk.list(directory) where name.hasSuffix(".salvage") {
       try disk.remove(Disks.join(directory, name))
     }
+    return pending
+  }
+
+  /// Without the journal's word a saved run takes its place where the good batches before it leave that free. While the
+  /// corrupt segment still has its own name, that one holds the place, and is looked into again.
+  private static func placeSavedRuns(_ directory: String, _ disk: any Disk) throws(DiskError) {
+    let names = try disk.list(directory)
+    var logs = names.compactMap { SegmentPath.baseOffset(ofName: $0, suffix: "log") }
+    for base in names.compactMap({ SegmentPath.baseOffset(ofName: $0, suffix: "salvage") }).sorted() {
+      if let before = logs.filter({ $0 <= base }).max() {
+        let file = try disk.open(SegmentPath(directory: directory, baseOffset: before).log, .read)
+        let outcome = try SegmentScanner.scan(file, from: 0, to: try file.size(), baseOffset: before) { _, _, _ in }
+        guard before < base, outcome.problem == nil, outcome.nextOffset <= base else { continue }
+      }
+      let run = SegmentPath(directory: directory, baseOffset: base)
+      try disk.rename(run.salvage, to: run.log)
+      logs.append(base)
+    }
+    try disk.syncDirectory(directory)
   }
 
   private static func decode(_ bytes: [UInt8]) -> (baseOffset: Int64, aside: String, runs: [Int64])? {

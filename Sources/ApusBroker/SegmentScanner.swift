@@ -25,6 +25,8 @@ package struct SegmentScanner {
     guard header.baseOffset == expectedOffset else {
       return .invalid("the base offset is \(header.baseOffset) and must be \(expectedOffset)")
     }
+    // No checksum covers it, and the log writes no other.
+    guard header.leaderEpoch == 0 else { return .invalid("the leader epoch is \(header.leaderEpoch) and must be 0") }
     guard bytes.count >= header.totalBytes else { return .incomplete(needed: header.totalBytes) }
     if let problem = RecordBatch.checksumProblem(bytes, header) { return .invalid(problem.reason) }
     expectedOffset = header.nextOffset
