@@ -15,7 +15,10 @@ package final class PosixDisk: Disk {
     try createDirectory("")
   }
 
-  private func absolute(_ path: String) -> String { path.isEmpty ? root : root + "/" + path }
+  private func absolute(_ path: String) -> String {
+    if path.isEmpty { return root }
+    return root.hasSuffix("/") ? root + path : root + "/" + path
+  }
 
   package func open(_ path: String, _ mode: DiskOpenMode) throws(DiskError) -> any DiskFile {
     let flags: Int32 =

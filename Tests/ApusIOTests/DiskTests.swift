@@ -102,6 +102,27 @@ private func keepsTheContract(_ disk: any Disk) throws {
     try keepsTheContract(SimulatedDisk(seed: 1))
   }
 
+  /// A file with two names lives until both are gone; a tree goes as a whole.
+  @Test func linksAndTrees() throws {
+    func check(_ disk: any Disk) throws {
+      try disk.createDirectory("store/blocks")
+      try disk.createDirectory("store/snapshots/s/blocks")
+      try disk.open("store/blocks/1", .create).write([1, 2, 3], at: 0)
+      try disk.link("store/blocks/1", to: "store/snapshots/s/blocks/1")
+      #expect(kind { try disk.link("store/blocks/1", to: "store/snapshots/s/blocks/1") } == .alreadyExists)
+      #expect(kind { try disk.link("store/blocks/2", to: "store/blocks/3") } == .notFound)
+      #expect(kind { try disk.link("store/blocks/1", to: "store/none/1") } == .notFound)
+      try disk.remove("store/blocks/1")
+      #expect(try disk.readFile("store/snapshots/s/blocks/1") == [1, 2, 3])
+      #expect(try disk.isDirectory("store/snapshots/s") && !disk.isDirectory("store/snapshots/s/blocks/1"))
+      try disk.removeTree("store/snapshots/s")
+      try disk.removeTree("store/snapshots/none")
+      #expect(try disk.list("store/snapshots").isEmpty)
+    }
+    try withPosixDisk(check)
+    try check(SimulatedDisk(seed: 1))
+  }
+
   @Test func whatWasSyncedSurvivesAndTheRestMayGo() throws {
     var lost = 0
     var torn = 0

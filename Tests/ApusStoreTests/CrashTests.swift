@@ -1,6 +1,7 @@
 // Goal: after any crash and any failure of the disk, the manifest and a replay of the log from the durable positions give
-// every sample exactly once with its right value. Method: seeded schedules of appends, seals, compactions, deletes, faults
-// and power cuts on a simulated disk, compared with a plain model; a failing seed is in the message (`APUS_SEED`).
+// every sample exactly once with its right value, and snapshots are whole. Method: seeded schedules of appends, seals,
+// compactions, snapshots, deletes, faults and power cuts on a simulated disk, compared with a plain model; a failing seed
+// is in the message (`APUS_SEED`).
 
 import ApusIO
 import ApusModel
@@ -38,6 +39,7 @@ private struct CrashRun {
   /// nobody knows whether its commit reached the disk.
   var models = [StoreModel()]
   var appendedToStore = 0
+  var snapshots = 0
 
   init(seed: UInt64) throws {
     self.seed = seed
@@ -78,6 +80,13 @@ private struct CrashRun {
     try await store.flush()
     try await store.compact()
     try await check("the end, compacted", models: models)
+    // What has the name of a snapshot is a whole one, whatever went wrong when it was made and since.
+    for number in 1..<max(snapshots + 1, 2) {
+      let path = "data/store/snapshots/s\(number)"
+      guard try disk.exists(path) else { continue }
+      let found = try StoreVerification(StoreFolder(disk, directory: path))
+      #expect(found.findings == [], "seed \(seed): \(path)")
+    }
     let positions = try await store.positions()
     for (partition, position) in positions {
       #expect(position.durable == position.appended, "seed \(seed): \(partition) at \(position) after a flush")
@@ -86,7 +95,7 @@ private struct CrashRun {
   }
 
   private mutating func act() async throws {
-    switch random.below(16) {
+    switch random.below(17) {
     case 0: try await store.flush()
     case 1: try await store.compact()
     case 2, 3: try store.maintain()
@@ -117,6 +126,9 @@ private struct CrashRun {
         }
       }
     case 7: disk.setCapacity(disk.usedBytes + Int64(random.below(3000)))
+    case 16:
+      snapshots += 1
+      _ = try await store.snapshot(named: SnapshotName("s\(snapshots)")!)
     case 8, 9:
       disk.clearFaults()
       disk.setCapacity(.max)
