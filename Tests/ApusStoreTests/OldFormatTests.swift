@@ -90,17 +90,21 @@ import Testing
   }
 
   /// Versions of the block's format; the manifest's are its own.
-  @Test(arguments: [1, 2]) func earlierVersions(_ version: Int) async throws {
-    let folder = Disks.join(Disks.directory(of: #filePath), "Fixtures/store-v\(version)")
+  @Test(arguments: [("store-v1", 1, "1"), ("store-v2", 2, "1"), ("store-v2-merged", 2, "2")])
+  func earlierVersions(_ name: String, _ version: Int, _ number: String) async throws {
+    let folder = Disks.join(Disks.directory(of: #filePath), "Fixtures/\(name)")
     let fixture = try PosixDisk(root: folder)
     let disk = SimulatedDisk(seed: 1)
     try disk.createDirectory("store/blocks")
-    for (name, path) in [("MANIFEST", "store/MANIFEST"), ("1.block", "store/blocks/0000000000000001.block")] {
+    let block = "\(number).block"
+    for (name, path) in [("MANIFEST", "store/MANIFEST"), (block, "store/blocks/000000000000000\(number).block")] {
       let bytes = try fixture.readFile(name)
-      #expect(bytes.count > 100 && bytes.count < 10_000, "\(name) has \(bytes.count) bytes")
-      if name == "1.block" { #expect(bytes[8] == UInt8(version), "\(name) has version \(bytes[8])") }
+      #expect(bytes.count > 60 && bytes.count < 10_000, "\(name) has \(bytes.count) bytes")
+      if name == block { #expect(bytes[8] == UInt8(version), "\(name) has version \(bytes[8])") }
       try disk.open(path, .create).write(bytes, at: 0)
     }
+    let report = try #require(try StoreInspection(StoreFolder(disk, directory: "store")).blocks.first)
+    #expect(report.metrics.values.contains { $0.keys.contains("coded") } == (name == "store-v2-merged"))
     try await check(disk, version: version)
   }
 

@@ -70,7 +70,7 @@ extension StoreCore {
     let ids = Set(blocks.map(\.meta.id))
     let written = try write(
       input, spans: plan.spans(try plan.weights(input.tracks, widths: widths)), sequence: sequence,
-      tombstonesApplied: applied, pace: pace)
+      tombstonesApplied: applied, isKept: true, pace: pace)
     let metas = written.map(\.meta)
     let done = try commit(
       created: metas,

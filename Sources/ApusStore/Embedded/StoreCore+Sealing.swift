@@ -120,9 +120,10 @@ extension StoreCore {
   }
 
   /// Writes and opens a block for each of the spans that has samples. After a failure none of their files is left.
+  /// `isKept` takes more time for fewer bytes.
   func write(
     _ input: BlockMerge.Input, spans: [TimeRange], sequence: UInt64, tombstonesApplied: UInt64,
-    pace: WritePace? = nil
+    isKept: Bool = false, pace: WritePace? = nil
   ) throws(StoreError) -> [Block] {
     var paths: [String] = []
     do throws(StoreError) {
@@ -134,7 +135,8 @@ extension StoreCore {
         let meta = try BlockMerge.write(
           input, range: span, disk: disk, path: path, id: id, sequence: sequence,
           tombstonesApplied: tombstonesApplied,
-          options: BlockWriter.Options(compressionLevel: configuration.compression.level, pace: pace),
+          options: BlockWriter.Options(
+            compressionLevel: configuration.compression.level, isKept: isKept, pace: pace),
           shouldStop: { isStopping.isSet })
         if let meta { blocks.append(try Block(disk, path: path, meta: meta, cache: cache)) }
       }

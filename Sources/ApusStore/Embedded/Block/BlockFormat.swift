@@ -20,6 +20,8 @@ enum BlockFormat {
   static let seriesPerGroupMax = 1024
   /// The most rows of a stripe; a longer column is cut into equal parts.
   static let rowsPerStripe = 960
+  /// The same where chunks are entropy-coded: each has tables and statistics that more rows share.
+  static let rowsPerKeptStripe = 2400
   /// A stripe's values are written when this many bytes are waiting.
   static let writeBytes = 1 << 20
 }

@@ -17,8 +17,12 @@ struct BlockWriter: ~Copyable {
   struct Options: Sendable {
     /// zstd's level; nil leaves everything as it is, in version 1 of the format.
     var compressionLevel: Int?
+    /// Whether what is written is to be kept: chunks near to their entropy, in long stripes. Needs version 2.
+    var isKept = false
     /// Told of each write; it may hold the writer up.
     var pace: WritePace?
+
+    fileprivate var isCoding: Bool { isKept && compressionLevel != nil }
   }
 
   private struct Group {
@@ -42,7 +46,7 @@ struct BlockWriter: ~Copyable {
   private var checksum: UInt32 = 0
   private var pending = OutputBuffer(capacity: BlockFormat.writeBytes + 65536)
   private var scratch = OutputBuffer(capacity: 65536)
-  private var encoder = ValueEncoder()
+  private var encoder: ValueEncoder
   private var integers = IntegerEncoder()
   private var symbols = SymbolCollector()
   private var groups: [Group] = []
@@ -60,6 +64,7 @@ struct BlockWriter: ~Copyable {
   init(_ disk: any Disk, path: String, options: Options) throws(DiskError) {
     file = try BlockWriter.create(disk, path)
     self.options = options
+    encoder = ValueEncoder(isCoding: options.isCoding)
     pending.put(word: BlockFormat.magic)
     pending.put(word: options.compressionLevel == nil ? BlockFormat.plainVersion : BlockFormat.version)
     pending.put(word: UInt32(0))
@@ -79,7 +84,8 @@ struct BlockWriter: ~Copyable {
   mutating func beginGroup(timestamps: [Int64]) {
     precondition(openLabels.isEmpty && !timestamps.isEmpty, "a group is open, or there is nothing to write")
     openTimestamps = timestamps
-    let count = (timestamps.count + BlockFormat.rowsPerStripe - 1) / BlockFormat.rowsPerStripe
+    let most = options.isCoding ? BlockFormat.rowsPerKeptStripe : BlockFormat.rowsPerStripe
+    let count = (timestamps.count + most - 1) / most
     openStripes = (0..<count).map { stripe in
       let first = timestamps.count * stripe / count
       let end = timestamps.count * (stripe + 1) / count

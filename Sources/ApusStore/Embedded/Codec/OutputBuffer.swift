@@ -26,6 +26,12 @@ package struct OutputBuffer: ~Copyable {
     count = length
   }
 
+  /// Counts what was written to `base` directly, within what had been reserved.
+  @inline(__always) mutating func advance(to length: Int) {
+    precondition(length >= count && length <= capacity, "advancing \(count) bytes to \(length) of \(capacity)")
+    count = length
+  }
+
   /// Makes room for so many bytes more.
   @inline(__always) mutating func reserve(_ additional: Int) {
     if capacity - count < additional { grow(additional) }

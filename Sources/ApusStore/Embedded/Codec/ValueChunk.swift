@@ -1,13 +1,13 @@
 import ApusIO
 import ApusModel
 
-/// One series' values over one run of rows, in the smallest of four forms (docs/format/store.md, "Value chunks").
+/// One series' values over one run of rows, in the smallest of five forms (docs/format/store.md, "Value chunks").
 ///
 /// Every double comes back bit for bit: NaN with its payload, -0.0, infinities and the stale marker included.
 /// A chunk without any sample is no bytes at all.
 package enum ValueChunk {
-  /// The most rows a chunk may have. Sums of scaled integers stay within 64 bits below this.
-  package static let rowsMax = 1024
+  /// The most rows a chunk may have. Sums of scaled integers stay within 64 bits below this (see `ValueEncoder.sumsFit`).
+  package static let rowsMax = 4096
 
   package enum Kind: UInt8, CaseIterable {
     /// All values have the same bits.
@@ -19,6 +19,9 @@ package enum ValueChunk {
     case xor = 3
     /// Eight bytes a value: for noise that XOR would make larger.
     case raw = 4
+    /// Integers by a power of ten, near to their entropy: for long chunks of blocks, which are written once. Since
+    /// version 2 of the block file.
+    case coded = 5
   }
 
   /// The bits of a chunk's first byte that are its kind.

@@ -25,6 +25,7 @@ package enum ValueDecoder {
     case .constant: values.update(repeating: try reader.readNumber(), count: count)
     case .runLength: try decodeRuns(&reader, count, into: values)
     case .decimal: try decodeDecimals(&reader, count, into: values)
+    case .coded: try decodeCoded(&reader, count, into: values)
     case .xor:
       try skipStatistics(&reader)
       try XORCodec.decode(&reader, count: count, into: values)
@@ -96,9 +97,9 @@ package enum ValueDecoder {
         result.sum = value * Double(result.count)
       }
     case .runLength: try readRunStatistics(&reader, &result)
-    case .decimal:
+    case .decimal, .coded:
       let exponent = try reader.read(UInt8.self)
-      if exponent & ValueChunk.exceptionsFlag != 0 {
+      if kind == .decimal, exponent & ValueChunk.exceptionsFlag != 0 {
         try readStatistics(&reader, &result)
       } else {
         guard exponent <= DecimalScaling.exponentMax else {
@@ -164,10 +165,38 @@ package enum ValueDecoder {
       _ = try reader.readVarint()
       _ = try reader.readNumber()
     }
-    // The integers are decoded where the doubles will be: both take eight bytes and each is read before its place is
-    // written again.
-    let integers = UnsafeMutableRawPointer(values).assumingMemoryBound(to: Int64.self)
-    try reader.readIntegers(into: integers, count: count)
+    try reader.readIntegers(into: integers(at: values), count: count)
+    unscale(values, count, exponent: exponent)
+    if exceptions == 0 { return }
+    reader.position = exceptionsStart
+    var place = 0
+    for _ in 0..<exceptions {
+      place += try reader.readCount(max: count)
+      guard place < count else { throw ByteReaderError(kind: .outOfBounds, offset: reader.position) }
+      values[place] = try reader.readNumber()
+    }
+  }
+
+  private static func decodeCoded(
+    _ reader: inout ByteReader, _ count: Int, into values: UnsafeMutablePointer<Double>
+  ) throws(ByteReaderError) {
+    let exponent = Int(try reader.read(UInt8.self))
+    guard exponent <= DecimalScaling.exponentMax else {
+      throw ByteReaderError(kind: .outOfBounds, offset: reader.position - 1)
+    }
+    for _ in 0..<4 { _ = try reader.readVarint() }
+    try reader.readCodedIntegers(into: integers(at: values), count: count)
+    unscale(values, count, exponent: exponent)
+  }
+
+  /// The integers are decoded where the doubles will be: both take eight bytes and each is read before its place is
+  /// written again.
+  private static func integers(at values: UnsafeMutablePointer<Double>) -> UnsafeMutablePointer<Int64> {
+    UnsafeMutableRawPointer(values).assumingMemoryBound(to: Int64.self)
+  }
+
+  /// Turns integers into the doubles that they stand for, where they are.
+  private static func unscale(_ values: UnsafeMutablePointer<Double>, _ count: Int, exponent: Int) {
     let raw = UnsafeMutableRawPointer(values)
     if exponent == 0 {
       for index in 0..<count {
@@ -180,14 +209,6 @@ package enum ValueDecoder {
         let integer = raw.load(fromByteOffset: index * 8, as: Int64.self)
         raw.storeBytes(of: Double(integer) / power, toByteOffset: index * 8, as: Double.self)
       }
-    }
-    if exceptions == 0 { return }
-    reader.position = exceptionsStart
-    var place = 0
-    for _ in 0..<exceptions {
-      place += try reader.readCount(max: count)
-      guard place < count else { throw ByteReaderError(kind: .outOfBounds, offset: reader.position) }
-      values[place] = try reader.readNumber()
     }
   }
 

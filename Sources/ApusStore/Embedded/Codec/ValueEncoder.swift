@@ -10,9 +10,13 @@ package struct ValueEncoder: ~Copyable {
   private let dense: UnsafeMutablePointer<Double>
   private let exceptions: UnsafeMutablePointer<Int32>
   private var integerEncoder = IntegerEncoder()
+  private var codedEncoder = CodedIntegerEncoder()
+  /// Whether chunks may be entropy-coded: some ns a value more, and a fifth fewer bytes.
+  private let isCoding: Bool
 
-  /// An encoder with scratch memory of its own.
-  package init() {
+  /// An encoder with scratch memory of its own. `isCoding` allows entropy-coded chunks, for what is written to be kept.
+  package init(isCoding: Bool = false) {
+    self.isCoding = isCoding
     integers = .allocate(capacity: ValueChunk.rowsMax)
     dense = .allocate(capacity: ValueChunk.rowsMax)
     exceptions = .allocate(capacity: ValueChunk.rowsMax)
@@ -85,8 +89,19 @@ package struct ValueEncoder: ~Copyable {
     var exceptionCount = 0
     if let exponent = DecimalScaling.scale(
       values, count: count, into: integers, exceptions: exceptions, exceptionsMax: count / 8,
-      exceptionCount: &exceptionCount)
+      exceptionCount: &exceptionCount), sumsFit(count)
     {
+      if isCoding && exceptionCount == 0 && encodeCoded(count, gaps, rows, exponent: exponent, to: &out) {
+        let length = out.count - start
+        putPacked(values, count, gaps, rows, exponent: exponent, to: &out)
+        // What is regular, such as a counter at one rate, packs into less than a table takes.
+        if out.count - start < 2 * length {
+          moveDown(&out, from: start + length, to: start)
+        } else {
+          out.truncate(to: start + length)
+        }
+        return out.count - start < limit
+      }
       putHeader(.decimal, values, exceptionCount == 0 ? 0 : count, gaps, rows, to: &out)
       if exceptionCount == 0 {
         out.put(UInt8(exponent))
@@ -125,6 +140,40 @@ package struct ValueEncoder: ~Copyable {
       }
     }
     return out.count - start < limit
+  }
+
+  /// Appends the scaled integers in mini-blocks.
+  private mutating func putPacked(
+    _ values: UnsafePointer<Double>, _ count: Int, _ gaps: UnsafePointer<UInt8>?, _ rows: Int, exponent: Int,
+    to out: inout OutputBuffer
+  ) {
+    putHeader(.decimal, values, 0, gaps, rows, to: &out)
+    out.put(UInt8(exponent))
+    putIntegerStatistics(count, to: &out)
+    integerEncoder.encode(integers, count: count, to: &out)
+  }
+
+  /// Whether the distances between the scaled integers add up within 64 bits: 1,024 of those that `DecimalScaling` takes
+  /// always do, `ValueChunk.rowsMax` of half their size.
+  private func sumsFit(_ count: Int) -> Bool {
+    if count <= 1024 { return true }
+    let half = DecimalScaling.magnitude / 2
+    var misfit: UInt64 = 0
+    for index in 0..<count { misfit |= UInt64(bitPattern: integers[index] &+ half) >> 51 }
+    return misfit == 0
+  }
+
+  /// Appends the scaled integers entropy-coded; false, with nothing appended, when that is not for them.
+  private mutating func encodeCoded(
+    _ count: Int, _ gaps: UnsafePointer<UInt8>?, _ rows: Int, exponent: Int, to out: inout OutputBuffer
+  ) -> Bool {
+    let start = out.count
+    putHeader(.coded, dense, 0, gaps, rows, to: &out)
+    out.put(UInt8(exponent))
+    putIntegerStatistics(count, to: &out)
+    if codedEncoder.encode(integers, count: count, to: &out) && out.count - start <= count * 6 { return true }
+    out.truncate(to: start)
+    return false
   }
 
   /// The kind, the flags and, where rows are missing, which. The first `looked` values may be NaN.

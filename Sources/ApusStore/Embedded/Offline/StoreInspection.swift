@@ -52,6 +52,7 @@ package struct StoreInspection: Sendable {
     case .decimal: "decimal"
     case .xor: "xor"
     case .raw: "raw"
+    case .coded: "coded"
     case nil: "unknown"
     }
   }
