@@ -15,10 +15,19 @@ struct RecordReader {
   var position: Int { reader.position }
   var remaining: Int { reader.remaining }
 
+  /// Read here and not by the reader of `ApusIO`: across modules the compiler does not specialise it, and a record has
+  /// seven of these fields.
   @inline(__always) mutating func integer<Integer: FixedWidthInteger>(
     _ type: Integer.Type = Integer.self
   ) throws(FormatError) -> Integer {
-    do throws(ByteReaderError) { return try reader.read(type) } catch { throw FormatError(error) }
+    let size = MemoryLayout<Integer>.size
+    guard size <= reader.remaining else { throw .record(.truncated, offset: reader.position) }
+    var value: Integer = 0
+    withUnsafeMutableBytes(of: &value) {
+      $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: reader.bytes[reader.position..<reader.position + size]))
+    }
+    reader.position += size
+    return Integer(littleEndian: value)
   }
 
   @inline(__always) mutating func varint() throws(FormatError) -> UInt64 {
