@@ -11,6 +11,7 @@ extension FuzzTarget {
     if options & 4 != 0 { configuration.lineBytesMax = 40 }
     if options & 8 != 0 { configuration.seriesMax = 3 }
     if options & 16 != 0 { configuration.extraLabels = [("instance", "a")] }
+    configuration.cutsByHost = options & 32 != 0
     configuration.errorsListedMax = 1000
     var parser = ExpositionParser(configuration)
     for (number, page) in bytes.dropFirst().split(separator: 0, omittingEmptySubsequences: false).enumerated() {
@@ -21,6 +22,7 @@ extension FuzzTarget {
       let anew = fresh.parse(page, now: now)
       precondition(known.errors == anew.errors, "\(known.errors) and \(anew.errors)")
       precondition(known.errorCount == anew.errorCount && known.blankCount == anew.blankCount)
+      precondition(known.hosts.count == (configuration.cutsByHost ? known.scrapes.count : 0))
       let samples = counted(known.scrapes, known.samples)
       precondition(samples == counted(anew.scrapes, anew.samples), "the samples differ on page \(number)")
       precondition(known.sampleCount == samples.values.reduce(0, +), "the samples are miscounted on page \(number)")

@@ -7,6 +7,7 @@ struct APIMetrics: Sendable {
   let gate: QueryGate.Instruments
   let queriesTimedOut: Counter
   let samplesRead: Counter
+  private let known = RequestInstruments()
 
   init(_ registry: MetricsRegistry) {
     self.registry = registry
@@ -27,13 +28,17 @@ struct APIMetrics: Sendable {
 
   /// Counts one answer. Routes are those declared, so a client cannot make series.
   func count(route: String, status: Int, seconds: Double) {
-    registry.counter(
-      "gpu_telemetry_api_requests_total", help: "Requests of the API by route and status.",
-      labels: [("route", route), ("status", "\(status)")]
-    ).add()
-    registry.histogram(
-      "gpu_telemetry_api_request_duration_seconds", help: "Time from a request to its answer, by route.",
-      labels: [("route", route)]
-    ).observe(seconds)
+    let name = RequestInstruments.Name(route: route, method: "", status: status)
+    let (count, duration) = known.instruments(name) {
+      let count = registry.counter(
+        "gpu_telemetry_api_requests_total", help: "Requests of the API by route and status.",
+        labels: [("route", route), ("status", "\(status)")])
+      let duration = registry.histogram(
+        "gpu_telemetry_api_request_duration_seconds", help: "Time from a request to its answer, by route.",
+        labels: [("route", route)])
+      return (count, duration)
+    }
+    count.add()
+    duration.observe(seconds)
   }
 }

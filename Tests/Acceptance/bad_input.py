@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Goal: hostile clients and a full disk cost the others nothing.
 
-Method: (1) Clients send oversized frames, bad JSON, unknown types, half frames, HTTP and noise to the TCP door while a
+Method: (0) Requests that are cut off, mislabelled, bombs or noise go to the ways in over HTTP while a good client goes on;
+each is refused by its status, memory stays bounded, and what was good is there. (1) Clients send oversized frames, bad JSON, unknown types, half frames, HTTP and noise to the TCP door while a
 good client goes on publishing and reading; each gets an error frame or is let go. (2) The broker's folder is a small
 file system that fills up (a tmpfs, which needs root; without it this part is skipped and says so): publishing is refused
 as `disk_full`, readers go on, and writing resumes when there is room.
 """
 
 import contextlib
+import gzip
 import os
 import random
 import socket
@@ -187,7 +189,117 @@ def full_disk(bench):
         say("readers went on, and writing resumed when there was room again")
 
 
+def varint(value):
+    result = bytearray()
+    while value >= 0x80:
+        result.append(value & 0x7F | 0x80)
+        value >>= 7
+    result.append(value)
+    return bytes(result)
+
+
+def snappy_bomb(megabytes):
+    """One byte, then copies of 64 bytes of it: 21 times its own length."""
+    total = megabytes << 20
+    return varint(total) + b"\x00a" + b"\xfe\x01\x00" * ((total - 1) // 64)
+
+
+def http_request(path, body, *headers, length=None):
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body) if length is None else length}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def status_of(address, request):
+    """Sends a request and returns the status of its answer; None where the connection is closed without one."""
+    with socket.create_connection(address, timeout=60) as connection:
+        sending = threading.Thread(target=send_all, args=(connection, request), daemon=True)
+        sending.start()
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while b"\r\n\r\n" not in answer:
+                part = connection.recv(65536)
+                if not part:
+                    break
+                answer += part
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        sending.join(60)
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else None
+
+
+def send_all(connection, data):
+    with contextlib.suppress(OSError):
+        connection.sendall(data)
+
+
+def ways_in(bench):
+    up = bench.start(
+        "up", "up", "--data-dir", bench.path("up"), "--api-listen", "127.0.0.1:0", "--tcp-listen", "127.0.0.1:0",
+        "--http-listen", "127.0.0.1:0", "--ingest-body-limit", "8MiB", "--log-level", "error")
+    address = up.address("api")
+    api = up.http("api")
+    text, write, lines, otlp = "/api/v1/import/prometheus", "/api/v1/write", "/write", "/v1/metrics"
+    protobuf = "Content-Type: application/x-protobuf"
+    page = b"".join(b'good{UUID="GPU-good",gpu="0",n="%d"} %d 1000\n' % (n, n) for n in range(100))
+    packed = gzip.compress(page)
+    bomb = gzip.compress(b"\0" * (200 << 20))
+    noise = random.randbytes(5000)
+    expected = [
+        ("truncated gzip", http_request(text, packed[:-20], "Content-Encoding: gzip"), {400}),
+        ("gzip that is none", http_request(lines, page, "Content-Encoding: gzip"), {400}),
+        ("a gzip bomb", http_request(text, bomb, "Content-Encoding: gzip"), {413}),
+        ("a gzip bomb of OTLP", http_request(otlp, bomb, "Content-Encoding: gzip", protobuf), {413}),
+        ("a gzip whose length lies", http_request(text, packed[:-4] + b"\xff\xff\xff\xff", "Content-Encoding: gzip"), {400, 413}),
+        ("a snappy bomb", http_request(write, snappy_bomb(40), protobuf), {413}),
+        ("snappy within the bound, and no message", http_request(write, snappy_bomb(4), protobuf), {400}),
+        ("snappy that claims 4 GiB", http_request(write, b"\xff\xff\xff\xff\x0f" + noise, protobuf), {413}),
+        ("snappy noise", http_request(write, noise, protobuf), {400, 413}),
+        ("a body without encoding", http_request(write, page, protobuf), {400, 413}),
+        ("noise as OTLP", http_request(otlp, b"\xff" * 100, protobuf), {400}),
+        ("text as OTLP", http_request(otlp, page), {415}),
+        ("JSON as OTLP", http_request(otlp, b"{}", "Content-Type: application/json"), {415}),
+        ("an encoding that is not known", http_request(text, page, "Content-Encoding: br"), {415}),
+        ("a body beyond the limit", http_request(text, b"", length=9 << 20), {413}),
+        ("a body of 100 TB", http_request(lines, b"", length=100 << 40), {413}),
+        ("a length that is none", http_request(text, page, length="many"), {400}),
+        ("a length below zero", http_request(text, page, length=-5), {400}),
+        ("noise as text", http_request(text, b"\x00\xff{" + noise.replace(b"\n", b"")), {400}),
+        ("noise as lines", http_request(lines, b"\x00\xff{" + noise), {400}),
+        ("one line of 8 MB", http_request(text, b"a" * (8 << 20)), {400}),
+        ("a name of 8 MB", http_request(lines, b"a" * (7 << 20) + b" value=1"), {400}),
+        ("a header of 100 MB", b"POST /write HTTP/1.1\r\nHost: x\r\nX: " + b"y" * (100 << 20), {400, 431, None}),
+        ("a header too many", http_request(text, b"", *[f"X-{n}: 1" for n in range(1000)]), {400, 431, None}),
+        ("a parameter that is not there", http_request(text + "?db=x", page), {400}),
+    ]
+    before = up.resident_bytes()
+    for what, request, wanted in expected:
+        status = status_of(address, request)
+        check(status in wanted, f"{what} was answered with {status}, not with one of {wanted}")
+        equal(api.request("POST", text, body=page)[0], 204, f"the status of a good page behind {what}")
+    # Bodies that never come: each holds a connection and nothing else.
+    idle = []
+    for _ in range(50):
+        connection = socket.create_connection(address, timeout=10)
+        connection.sendall(http_request(text, b"a 1", length=7 << 20))
+        idle.append(connection)
+    equal(api.request("POST", text, body=page)[0], 204, "the status of a good page beside bodies that do not come")
+    for connection in idle:
+        connection.close()
+    # In chunks, without a length: the limit holds all the same.
+    chunk = b"%x\r\n" % (1 << 20) + b"a" * (1 << 20) + b"\r\n"
+    chunked = b"POST /write HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    equal(status_of(address, chunked + chunk * 10 + b"0\r\n\r\n"), 413, "the status of 10 MB in chunks")
+    grown = up.resident_bytes() - before
+    check(grown < 200 << 20, f"{grown >> 20} MiB more are in memory")
+    rows = api.all_pages("/api/v1/gpus/GPU-good/telemetry?limit=10000&start_time=0")
+    equal(sorted(row["value"] for row in rows), list(range(100)), "the good samples")
+    equal(api.get("/health")[0], 200, "the status of /health")
+    up.stop()
+    say(f"{len(expected) + 1} kinds of bad requests to the ways in were refused by their status; {grown >> 20} MiB more memory")
+
+
 def body(bench, options):
+    ways_in(bench)
     hostile_clients(bench)
     full_disk(bench)
 

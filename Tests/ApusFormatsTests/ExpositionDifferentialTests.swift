@@ -16,6 +16,7 @@ struct ExpositionDifferentialTests {
     configuration.lineBytesMax = 200
     if seed.oneIn(3) { configuration.extraLabels = [("instance", "node-a")] }
     configuration.errorsListedMax = 1000
+    configuration.cutsByHost = seed.oneIn(2)
     if seed.oneIn(5) { configuration.seriesMax = 30 }
     var source = MutatingSource(seed: &seed, isOpenMetrics: configuration.format == .openMetrics)
     var parser = ExpositionParser(configuration)
@@ -104,13 +105,16 @@ struct MutatingSource {
   var mutates = true
   private let isOpenMetrics: Bool
   private let usesTimestamps: Bool
+  /// Where lines have times, all have.
+  private let isTimedThroughout: Bool
   private let familyCount: Int
   private var lines: [String] = []
   private var nextID = 0
 
   init(seed: inout Seed, isOpenMetrics: Bool) {
     self.isOpenMetrics = isOpenMetrics
-    usesTimestamps = seed.oneIn(4)
+    usesTimestamps = seed.oneIn(3)
+    isTimedThroughout = seed.oneIn(2)
     familyCount = 1 + seed.below(4)
     for family in 0..<familyCount {
       lines.append("# HELP metric_\(family) Text of \(family).")
@@ -126,6 +130,7 @@ struct MutatingSource {
     case 0: return "metric_\(family)_\(nextID) %"
     case 1: return "metric_\(family)_\(nextID){} %"
     case 2: return "metric_\(family) { gpu = \"\(nextID)\" , x=\"a\\\"b\\\\\" } %"
+    case 3, 4: return "metric_\(family){gpu=\"\(nextID)\",Hostname=\"node-\(nextID % 2)\"} %"
     default: return "metric_\(family){gpu=\"\(nextID)\",UUID=\"GPU-\(nextID)\",pod=\"p\(nextID % 3)\"} %"
     }
   }
@@ -142,7 +147,9 @@ struct MutatingSource {
         continue
       }
       var sample = line.replacing("%", with: value(&seed))
-      if usesTimestamps, seed.oneIn(2) { sample += " \(seed.oneIn(8) ? pageTime + seed.below(3) : pageTime)" }
+      if usesTimestamps, isTimedThroughout || seed.oneIn(2) {
+        sample += " \(seed.oneIn(8) ? pageTime + seed.below(3) : pageTime)"
+      }
       if isOpenMetrics, seed.oneIn(6) { sample += " # {id=\"\(seed.below(9))\"} 1" }
       text += sample + (mutates && seed.oneIn(40) ? "\r\n" : "\n")
     }

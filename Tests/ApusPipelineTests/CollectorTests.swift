@@ -65,6 +65,38 @@ import Testing
     try await log.close()
   }
 
+  @Test func remoteWriteIsReadWithWhatItTellsOfMetrics() async throws {
+    let bench = try PipelineBench()
+    let log = try bench.openLog()
+    let store = try bench.memoryStore()
+    var encoder = RemoteWriteEncoder()
+    let a = SeriesSamples(labels: Labels([("__name__", "a"), ("x", "1")]), timestamps: [1, 2], values: [3, 4])
+    let nameless = SeriesSamples(labels: Labels([("x", "1")]), timestamps: [1], values: [1])
+    let descriptor = MetricDescriptor(name: "a", kind: .counter, help: "A.", unit: "")
+    func record(_ value: [UInt8]) -> Record {
+      Record(
+        timestamp: 5, key: [1], value: value,
+        headers: [RecordHeader(name: ContentType.headerName, value: ContentType.remoteWrite.headerValue)])
+    }
+    _ = try await Self.put(
+      [
+        record(encoder.encode([a])), record(encoder.encode([], descriptors: [descriptor])),
+        record(encoder.encode([a, nameless])), record([0xff]),
+      ], in: log, bench)
+    try await bench.drain(log, store)
+    #expect(try await Self.samples(store) == ["a 1 3.0", "a 2 4.0"])
+    #expect(try await store.descriptors() == [descriptor])
+    let topic = try #require(TopicName(bench.topic.text + ".dead-letters"))
+    let letters = try await PipelineBench.records(of: topic, in: log)
+    let reasons = letters.map { letter in
+      letter.headers.first { $0.name == "apus-reason" }?.value.map { String(decoding: $0, as: UTF8.self) } ?? ""
+    }
+    #expect(reasons.count == 2)
+    #expect(reasons.first?.contains("series 2: the metric has no name") == true, "\(reasons)")
+    #expect(reasons.last?.contains("protocol buffer") == true, "\(reasons)")
+    try await log.close()
+  }
+
   @Test func whatCannotBeReadGoesToDeadLetters() async throws {
     let bench = try PipelineBench()
     let log = try bench.openLog()

@@ -26,7 +26,9 @@ struct UpGuide: Service {
       Terminal.say(
         """
 
-        No source was named, so Apus takes in what is published to it (docs/protocol.md). To see it at work:
+        No source was named, so Apus takes in what is sent to it (docs/how-to/send-telemetry.md):
+          curl --data-binary @page.txt '\(base)/api/v1/import/prometheus'
+        To see it at work:
           apus up --simulate 4x8
         """)
     }

@@ -111,10 +111,14 @@ package struct HTTPServerPart: Service {
       head: TimeAmount(configuration.headTimeout), body: TimeAmount(configuration.bodyTimeout),
       write: TimeAmount(configuration.writeTimeout)
     )
+    let bodyBytesMax = configuration.bodyBytesMaxByRoute.values.reduce(configuration.bodyBytesMax.bytes) {
+      max($0, $1.bytes)
+    }
     return .http1(
       configuration: HTTP1Channel.Configuration(
         additionalChannelHandlers: [
-          RequestTimeoutHandler(headTimeout: timeouts.head, bodyTimeout: timeouts.body, writeTimeout: timeouts.write)
+          RequestTimeoutHandler(headTimeout: timeouts.head, bodyTimeout: timeouts.body, writeTimeout: timeouts.write),
+          ContinueHandler(bodyBytesMax: bodyBytesMax),
         ], idleTimeout: TimeAmount(configuration.idleTimeout),
         httpDecoderConfiguration: .init(
           maxHeaderFieldSize: configuration.headBytesMax.bytes, maxHeaderListSize: configuration.headBytesMax.bytes,
