@@ -146,7 +146,7 @@ import Testing
       Array("# HELP m text\nm{Hostname=\"h\(host)\"} 1 5\nn{Hostname=\"h\(host)\"} 2 5\n".utf8)
     }
     func matched(_ host: Int) -> Int {
-      page(host).withUnsafeBytes { sources.parse($0, of: name, now: Timestamp(milliseconds: 0)).matchedCount }
+      page(host).withUnsafeBytes { sources.parse($0, of: name, now: Timestamp(milliseconds: 0)).result.matchedCount }
     }
     #expect(matched(1) == 0 && matched(2) == 0 && matched(1) == 2 && matched(2) == 2)
     for host in 3..<40 { #expect(matched(host) == 0) }

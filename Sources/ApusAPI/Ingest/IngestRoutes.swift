@@ -88,6 +88,6 @@ extension IngestRoutes {
   }
 
   private static let verbose = Parameter<String>(
-    "verbose", "Not looked at.", schema: .text(maxLength: 64)
+    "verbose", "Not looked at.", schema: .text()
   ) { text throws(ParameterRefusal) in text }
 }

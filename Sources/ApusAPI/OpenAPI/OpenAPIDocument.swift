@@ -59,7 +59,7 @@ package enum OpenAPIDocument {
         .init(
           "requestBody",
           .object([
-            .init("description", .string(body.text)), .init("required", true),
+            .init("description", .string(body.text)), .init("required", false),
             .init("content", .object(body.content.map { .init($0.mediaType, ["schema": $0.schema.json]) })),
           ])))
     }

@@ -69,7 +69,7 @@ package struct Route: Sendable {
   }
 }
 
-/// The body of a request.
+/// The body of a request. None is required: a request without one brings nothing, and nothing is what is taken in.
 package struct DeclaredBody: Sendable {
   package var text: String
   /// By media type.
