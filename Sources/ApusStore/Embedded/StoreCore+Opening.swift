@@ -66,8 +66,9 @@ extension StoreCore {
       let bytes = manifest.encoded()
       manifestBytes = bytes.count
       do throws(DiskError) {
-        try disk.replaceFile(path, with: bytes)
+        // Moved first: a file that no manifest lists is taken for what a crash left behind.
         for id in lost.sorted() { try setAside(disk, directory, id) }
+        try disk.replaceFile(path, with: bytes)
       } catch { throw .disk(error) }
     }
     // A tombstone is needed for as long as the manifest lists it; the file of the next commit may drop it.
@@ -75,13 +76,15 @@ extension StoreCore {
       lock: lock, manifest: manifest, manifestBytes: manifestBytes, blocks: blocks, quarantined: lost.count)
   }
 
-  /// Moves a damaged block to where nothing reads or removes it.
+  /// Moves a damaged block to where nothing reads or removes it; on return it is there for good.
   static func setAside(_ disk: any Disk, _ directory: String, _ id: UInt64) throws(DiskError) {
     let from = Disks.join(Disks.join(directory, "blocks"), BlockMeta.name(id))
     guard try disk.exists(from) else { return }
     let quarantine = Disks.join(directory, "quarantine")
     try disk.createDirectory(quarantine)
     try disk.rename(from, to: Disks.join(quarantine, BlockMeta.name(id)))
+    try disk.syncDirectory(quarantine)
+    try disk.syncDirectory(Disks.join(directory, "blocks"))
   }
 
   /// Takes a block that turned out to be damaged out of the store; it is kept in the quarantine folder.
@@ -94,8 +97,9 @@ extension StoreCore {
     }
     guard isNew else { return }
     do throws(StoreError) {
-      // Moved first: a commit removes the files that it drops from the list.
-      try? StoreCore.setAside(disk, directory, block.meta.id)
+      // Moved first: a commit removes the files that it drops from the list. Where that fails the block stays listed, and
+      // the next start finds it again.
+      do throws(DiskError) { try StoreCore.setAside(disk, directory, block.meta.id) } catch { throw .disk(error) }
       _ = try commit(
         { manifest in
           manifest.blocks.removeAll { $0.id == block.meta.id }

@@ -67,7 +67,8 @@ package struct BlockMeta: Hashable, Sendable {
   /// `blocks/0000000000000001.block`, below the store's directory.
   var name: String { BlockMeta.name(id) }
 
-  static func name(_ id: UInt64) -> String {
+  /// The name of the file of the block with that number.
+  package static func name(_ id: UInt64) -> String {
     let digits = String(id, radix: 16)
     return String(repeating: "0", count: 16 - digits.count) + digits + ".block"
   }
