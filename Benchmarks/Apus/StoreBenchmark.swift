@@ -49,7 +49,45 @@ enum StoreBenchmark {
       return Measurement(
         name: "store/select-one-metric", count: Double(samples), unit: "samples", wallSeconds: wall, cpuSeconds: cpu)
     }
-    return [append, select]
+    var results = [append, select]
+    for isFlushed in [false, true] {
+      results.append(try await listings(context, sets, columns, min(rounds, 360), isFlushed: isFlushed))
+    }
+    return results
+  }
+
+  /// The values of a label that tells GPUs apart, over all time and under a condition: what a list of GPUs asks first.
+  private static func listings(
+    _ context: BenchmarkContext, _ sets: [SeriesSet], _ columns: [[Double]], _ rounds: Int, isFlushed: Bool
+  ) async throws -> Measurement {
+    try await context.best {
+      let store = try open(context)
+      try await fill(store, sets, columns, rounds)
+      if isFlushed { try await store.flush() }
+      let watch = Stopwatch()
+      let questions = context.size.pick(small: 1, large: 20)
+      for question in 0..<questions {
+        let matchers: [Matcher] = question % 2 == 0 ? [] : [.metric(metricNames[question % metricNames.count])]
+        let values = try await store.labelValues("UUID", matchers, in: .all)
+        guard values.count == sets.count * 8 else { throw BenchmarkError.wrongResult("\(values.count) values") }
+      }
+      let wall = watch.wallSeconds
+      let cpu = watch.cpuSeconds
+      let names = Stopwatch()
+      for _ in 0..<questions { _ = try await store.labelNames([], in: .all) }
+      let nameSeconds = names.cpuSeconds
+      let all = Stopwatch()
+      let series = try await store.series([], in: .all).count
+      let seriesSeconds = all.cpuSeconds
+      try await close(store, context)
+      guard series == sets.count * sets[0].count else { throw BenchmarkError.wrongResult("\(series) series") }
+      return Measurement(
+        name: "store/list-label-values" + (isFlushed ? "-blocks" : "-head"), count: Double(questions), unit: "lists",
+        wallSeconds: wall, cpuSeconds: cpu,
+        details: [
+          ("label names", nameSeconds / Double(questions) * 1000, "ms"), ("all series", seriesSeconds * 1000, "ms"),
+        ])
+    }
   }
 
   private static let metricNames = (0..<20).map { "DCGM_FI_BENCH_\($0)" }

@@ -18,27 +18,41 @@ package struct BrokerMetrics: Sendable {
   package let publishLatency: Histogram
   private let registry: MetricsRegistry
 
-  /// - Parameter log: the embedded log behind the doors: what it counts of the same kind is added.
+  /// - Parameter log: the embedded log behind the doors. It counts what comes past them too, such as what a streamer in
+  ///   the same process appends; without it the doors' own numbers are shown.
   package init(_ registry: MetricsRegistry, log: (@Sendable () -> LogStatistics)? = nil) {
     self.registry = registry
     func counter(_ name: String, _ help: String) -> Counter {
       registry.counter("gpu_telemetry_broker_\(name)", help: help)
     }
     func gauge(_ name: String, _ help: String) -> Gauge { registry.gauge("gpu_telemetry_broker_\(name)", help: help) }
-    messagesEnqueued = counter("messages_enqueued_total", "Messages appended to the log for producers.")
-    bytesEnqueued = counter("bytes_enqueued_total", "Bytes of the record batches appended for producers.")
-    duplicates = counter("duplicate_messages_total", "Messages that a producer repeated and that were there already.")
+    let (enqueued, bytes, repeated) = (Counter(), Counter(), Counter())
+    (messagesEnqueued, bytesEnqueued, duplicates) = (enqueued, bytes, repeated)
     messagesDelivered = counter("messages_delivered_total", "Messages sent to subscribers.")
     bytesDelivered = counter("bytes_delivered_total", "Bytes of frames sent to subscribers.")
     let heldUp = Counter()
     backpressureEvents = heldUp
     registry.collect {
-      let events = heldUp.value + UInt64(clamping: log?().backpressureEvents ?? 0)
+      let statistics = log?()
+      let totals = statistics?.totals
+      func family(_ name: String, _ help: String, _ value: UInt64) -> MetricFamily {
+        MetricFamily(.counter, name, help, Double(value))
+      }
       return [
-        MetricFamily(
-          .counter, "gpu_telemetry_broker_backpressure_events_total",
+        family(
+          "gpu_telemetry_broker_messages_enqueued_total", "Messages appended to the log for producers.",
+          totals.map { UInt64(clamping: $0.messagesAppended) } ?? enqueued.value),
+        family(
+          "gpu_telemetry_broker_bytes_enqueued_total", "Bytes of the record batches appended for producers.",
+          totals.map { UInt64(clamping: $0.bytesAppended) } ?? bytes.value),
+        family(
+          "gpu_telemetry_broker_duplicate_messages_total",
+          "Messages that a producer repeated and that were there already.",
+          totals.map { UInt64(clamping: $0.duplicateMessages) } ?? repeated.value),
+        family(
+          "gpu_telemetry_broker_backpressure_events_total",
           "Times that a producer was held up: too many bytes in flight on its connection or not yet durable.",
-          Double(events))
+          heldUp.value + UInt64(clamping: statistics?.backpressureEvents ?? 0)),
       ]
     }
     queueDepth = gauge("queue_depth", "Messages received from producers that are not yet answered.")

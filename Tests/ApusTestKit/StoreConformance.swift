@@ -353,6 +353,14 @@ package struct StoreConformance: Sendable {
           start: Timestamp(milliseconds: start), end: Timestamp(milliseconds: start + Int64(random.below(1500))))
         try await check("seed \(seed), step \(step)", SelectRequest([]), store, model)
         try await check("seed \(seed), step \(step), range", SelectRequest([], in: range), store, model)
+        let conditions: [Matcher] = [
+          .equal("gpu", "0"), .notEqual("gpu", "1"), .metric("power"), .equal("Hostname", ""), .equal("nosuch", ""),
+          .oneOf("__name__", ["lone", "energy"]), .oneOf("Hostname", ["b", ""]), .notEqual("Hostname", ""),
+        ]
+        let matchers = (0..<random.below(3)).map { _ in conditions[random.below(conditions.count)] }
+        for range in [range, .all] {
+          try await checkListings("seed \(seed), step \(step)", matchers, range, store, model)
+        }
         try await check(
           "seed \(seed), step \(step), newest", SelectRequest([.metric("power")], in: range, newest: random.below(9)),
           store, model)
@@ -443,6 +451,25 @@ package struct StoreConformance: Sendable {
     }
   }
 
+  /// Compares what is listed of series and labels with the series that have samples.
+  private func checkListings(
+    _ what: String, _ matchers: [Matcher], _ range: TimeRange, _ store: any Store, _ model: StoreModel
+  ) async throws {
+    let series = model.select(SelectRequest(matchers, in: range)).map(\.labels)
+    let which = "\(what), \(matchers) in \(range)"
+    let listed = try await store.series(matchers, in: range)
+    try expect(listed == series, "\(which): series \(listed) where \(series) should be")
+    var values: [String: Set<String>] = [:]
+    for labels in series { for (name, value) in labels.pairs { values[name, default: []].insert(value) } }
+    let names = try await store.labelNames(matchers, in: range)
+    try expect(Set(names) == Set(values.keys) && names.count == values.count, "\(which): label names \(names)")
+    for name in ["__name__", "Hostname", "gpu", "nosuch"] {
+      let found = try await store.labelValues(name, matchers, in: range)
+      let wanted = values[name] ?? []
+      try expect(found == wanted.sorted(), "\(which): values of \(name) are \(found) where \(wanted) should be")
+    }
+  }
+
   /// Fills a store and compares it with the model: as filled, after a flush, and after a compaction.
   private func compare(
     _ what: String, _ fill: (any Store, inout StoreModel) async throws -> Void
@@ -451,10 +478,13 @@ package struct StoreConformance: Sendable {
     var model = StoreModel()
     try await fill(store, &model)
     try await check(what, SelectRequest([]), store, model)
+    try await checkListings(what, [], .all, store, model)
     try await store.flush()
     try await check("\(what), flushed", SelectRequest([]), store, model)
+    try await checkListings("\(what), flushed", [], .all, store, model)
     try await store.compact()
     try await check("\(what), compacted", SelectRequest([]), store, model)
+    try await checkListings("\(what), compacted", [], .all, store, model)
     let positions = try await store.positions()
     for (partition, position) in positions {
       try expect(

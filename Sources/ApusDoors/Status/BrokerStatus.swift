@@ -37,7 +37,7 @@ package struct BrokerStatus: Sendable {
     json.key("connections")
     json.integer(Int64(metrics.connections.value))
     json.key("messages_enqueued")
-    json.integer(Int64(clamping: metrics.messagesEnqueued.value))
+    json.integer(log.totals.messagesAppended)
     json.key("messages_delivered")
     json.integer(Int64(clamping: metrics.messagesDelivered.value))
     json.key("log")

@@ -22,6 +22,15 @@ extension Labels {
   }
 }
 
+extension Labels {
+  /// The value of a label, or nil where it is absent.
+  func value(of label: [UInt8]) -> ArraySlice<UInt8>? {
+    var result: ArraySlice<UInt8>?
+    forEach { name, value in if name.elementsEqual(label) { result = value } }
+    return result
+  }
+}
+
 /// A matcher whose strings have been turned into bytes once, for comparing with label sets.
 struct CompiledMatcher: Sendable {
   let label: [UInt8]

@@ -84,15 +84,13 @@ package final class EmbeddedStore: Store {
   }
 
   package func labelNames(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError) -> [String] {
-    try await run(readers) { core throws(StoreError) in LabelListing.names(try core.series(matchers, in: range)) }
+    try await run(readers) { core throws(StoreError) in try core.labelNames(matchers, in: range) }
   }
 
   package func labelValues(
     _ label: String, _ matchers: [Matcher], in range: TimeRange
   ) async throws(StoreError) -> [String] {
-    try await run(readers) { core throws(StoreError) in
-      LabelListing.values(of: label, try core.series(matchers + [.notEqual(label, "")], in: range))
-    }
+    try await run(readers) { core throws(StoreError) in try core.labelValues(label, matchers, in: range) }
   }
 
   package func descriptors() async throws(StoreError) -> [MetricDescriptor] {
@@ -192,25 +190,5 @@ extension StoreCore {
     guard (try? applyRetention(now: now)) != nil else { return }
     measureBesideIfOld()
     while (try? compactOnce()) == true {}
-  }
-}
-
-/// Names and values of labels out of a list of series.
-enum LabelListing {
-  static func names(_ series: [Labels]) -> [String] {
-    var names: Set<ArraySlice<UInt8>> = []
-    for labels in series { labels.forEach { name, _ in names.insert(name) } }
-    return names.sorted { $0.lexicographicallyPrecedes($1) }.map { String(decoding: $0, as: UTF8.self) }
-  }
-
-  static func values(of label: String, _ series: [Labels]) -> [String] {
-    let wanted = Array(label.utf8)
-    var values: Set<ArraySlice<UInt8>> = []
-    for labels in series {
-      labels.forEach { name, value in
-        if name.elementsEqual(wanted) { values.insert(value) }
-      }
-    }
-    return values.sorted { $0.lexicographicallyPrecedes($1) }.map { String(decoding: $0, as: UTF8.self) }
   }
 }

@@ -9,8 +9,37 @@ extension StoreCore {
     var masks: MaskTable = [:]
   }
 
+  /// The matching series of a head with their places, taken out of it under the lock.
+  struct HeadPart {
+    var tracks: [Track] = []
+    var series: [(labels: Labels, places: [SeriesPlace])] = []
+
+    /// Nil when the head has nothing in the range.
+    init?(_ head: Head, _ matchers: [CompiledMatcher], _ range: TimeRange) {
+      guard head.overlaps(range) else { return nil }
+      var trackOfLane: [UInt32: UInt32] = [:]
+      let matched = head.index.match(matchers)
+      series.reserveCapacity(matched.count)
+      for number in matched {
+        var places = head.index.places(number)
+        for index in places.indices {
+          let place = places[index]
+          var track = trackOfLane[place.track]
+          if track == nil {
+            track = UInt32(tracks.count)
+            trackOfLane[place.track] = track
+            tracks.append(Track(strips: head.lanes[Int(place.track)].snapshot(range)))
+          }
+          places[index].track = track ?? 0
+        }
+        if places.count > 1 { places.sort { $0.track < $1.track } }
+        series.append((head.index.labels[Int(number)], places))
+      }
+    }
+  }
+
   /// The range without what retention does not keep; nil when nothing is left of it.
-  private func clipped(_ range: TimeRange) -> TimeRange? {
+  func clipped(_ range: TimeRange) -> TimeRange? {
     let start = max(range.start.milliseconds, oldestKept(now: clock.now))
     guard start <= range.end.milliseconds else { return nil }
     return TimeRange(start: Timestamp(milliseconds: start), end: range.end)
@@ -18,37 +47,11 @@ extension StoreCore {
 
   private func find(_ matchers: [Matcher], in range: TimeRange) throws(StoreError) -> Found {
     let compiled = [CompiledMatcher](matchers)
-    struct HeadPart {
-      var tracks: [Track] = []
-      var series: [(labels: Labels, places: [SeriesPlace])] = []
-    }
     let (blocks, tombstones, parts) = try state.withLock { state throws(StoreError) in
       if state.isClosed { throw .closed }
       var parts: [HeadPart] = []
       for head in [state.sealingHead, state.head] {
-        guard let head, head.samples > 0, head.minimum <= range.end.milliseconds,
-          head.maximum >= range.start.milliseconds
-        else { continue }
-        var part = HeadPart()
-        var trackOfLane: [UInt32: UInt32] = [:]
-        let matched = head.index.match(compiled)
-        part.series.reserveCapacity(matched.count)
-        for number in matched {
-          var places = head.index.places(number)
-          for index in places.indices {
-            let place = places[index]
-            var track = trackOfLane[place.track]
-            if track == nil {
-              track = UInt32(part.tracks.count)
-              trackOfLane[place.track] = track
-              part.tracks.append(Track(strips: head.lanes[Int(place.track)].snapshot(range)))
-            }
-            places[index].track = track ?? 0
-          }
-          if places.count > 1 { places.sort { $0.track < $1.track } }
-          part.series.append((head.index.labels[Int(number)], places))
-        }
-        parts.append(part)
+        if let part = head.flatMap({ HeadPart($0, compiled, range) }) { parts.append(part) }
       }
       return (state.blocks.filter { $0.meta.range.overlaps(range) }, state.tombstones, parts)
     }
@@ -207,49 +210,6 @@ extension StoreCore {
       let order = columns.indices.sorted { columns[$0].labels.precedes(columns[$1].labels) }
       return order.map { columns[$0] }
     }
-  }
-
-  func series(_ matchers: [Matcher], in range: TimeRange) throws(StoreError) -> [Labels] {
-    guard let range = clipped(range) else { return [] }
-    let found = try find(matchers, in: range)
-    var result: [Labels] = []
-    var presence = [UInt8](repeating: 0, count: ValueChunk.rowsMax)
-    for series in 0..<found.table.count {
-      if try hasSample(found.table.places[series], found, range, &presence) {
-        result.append(found.table.labels[series])
-      }
-    }
-    return result.sorted()
-  }
-
-  /// Whether a series has a sample in the range. Values are not decoded.
-  private func hasSample(
-    _ places: [SeriesPlace], _ found: Found, _ range: TimeRange, _ presence: inout [UInt8]
-  ) throws(StoreError) -> Bool {
-    for place in places {
-      let hidden = found.masks[place.key] ?? []
-      for strip in found.tracks[Int(place.track)].strips where strip.overlaps(range) {
-        presence.withUnsafeMutableBufferPointer { $0.update(repeating: 1) }
-        var failure: StoreError?
-        presence.withUnsafeMutableBufferPointer { target in
-          do throws(StoreError) {
-            _ = try strip.presence(Int(place.row), into: target.baseAddress!)
-          } catch { failure = error }
-        }
-        if let failure { throw failure }
-        let isInside =
-          range.start.milliseconds <= strip.minimum && strip.maximum <= range.end.milliseconds && hidden.isEmpty
-        if isInside {
-          if presence[..<strip.rows].contains(1) { return true }
-          continue
-        }
-        for (row, timestamp) in try strip.timestamps().enumerated() where presence[row] != 0 {
-          let instant = Timestamp(milliseconds: timestamp)
-          if range.contains(instant) && !hidden.contains(where: { $0.contains(instant) }) { return true }
-        }
-      }
-    }
-    return false
   }
 
   func statistics() -> StoreStatistics {

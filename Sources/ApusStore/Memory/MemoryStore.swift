@@ -282,3 +282,23 @@ package final class MemoryStore: Store {
     }
   }
 }
+
+/// Names and values of labels out of a list of series.
+enum LabelListing {
+  static func names(_ series: [Labels]) -> [String] {
+    var names: Set<ArraySlice<UInt8>> = []
+    for labels in series { labels.forEach { name, _ in names.insert(name) } }
+    return names.sorted { $0.lexicographicallyPrecedes($1) }.map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  static func values(of label: String, _ series: [Labels]) -> [String] {
+    let wanted = Array(label.utf8)
+    var values: Set<ArraySlice<UInt8>> = []
+    for labels in series {
+      labels.forEach { name, value in
+        if name.elementsEqual(wanted) { values.insert(value) }
+      }
+    }
+    return values.sorted { $0.lexicographicallyPrecedes($1) }.map { String(decoding: $0, as: UTF8.self) }
+  }
+}

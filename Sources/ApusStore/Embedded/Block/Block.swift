@@ -114,7 +114,7 @@ final class Block: Sendable {
     return result
   }
 
-  private func corrupt(_ section: String, _ error: ByteReaderError) -> StoreError {
+  func corrupt(_ section: String, _ error: ByteReaderError) -> StoreError {
     .corrupt(file: path, section: section, reason: error.description)
   }
 
@@ -247,34 +247,71 @@ final class Block: Sendable {
     return index
   }
 
-  /// The groups and, in each, the series that meet every matcher.
-  func match(_ matchers: [CompiledMatcher]) throws(StoreError) -> [(group: Int, rows: [Int])] {
-    let index = try index()
-    let symbols = index.symbols
-    do throws(ByteReaderError) {
-      var candidates: [Int]?
-      for matcher in matchers where !matcher.matchesAbsent && !matcher.isNegated {
-        guard let name = try symbols.number(matcher.label) else { return [] }
-        var values: [Int] = []
+  /// A matcher whose strings are the block's numbers.
+  private struct NumberedMatcher {
+    /// Nil where no series of the block has the label.
+    var name: Int?
+    /// Those that the block has, ascending.
+    var values: [Int]
+    var matchesAbsent: Bool
+    var isNegated: Bool
+
+    func matches(_ value: Int) -> Bool { values.isMember(value) != isNegated }
+  }
+
+  private static func numbered(
+    _ matchers: [CompiledMatcher], _ symbols: SymbolTable
+  ) throws(ByteReaderError) -> [NumberedMatcher] {
+    var result: [NumberedMatcher] = []
+    for matcher in matchers {
+      let name = try symbols.number(matcher.label)
+      var values: [Int] = []
+      if name != nil {
         for value in matcher.values {
           if let number = try symbols.number(value) { values.append(number) }
         }
-        let found = try index.postings.groups(name: name, values: values.sorted())
+      }
+      result.append(
+        NumberedMatcher(
+          name: name, values: values.sorted(), matchesAbsent: matcher.matchesAbsent, isNegated: matcher.isNegated))
+    }
+    return result
+  }
+
+  /// The groups and, in each, the series that meet every matcher.
+  func match(_ matchers: [CompiledMatcher]) throws(StoreError) -> [(group: Int, rows: [Int])] {
+    var result: [(group: Int, rows: [Int])] = []
+    try forEachMatch(matchers) { (group, _, rows) throws(StoreError) in result.append((group, rows)) }
+    return result
+  }
+
+  /// Calls `body` with each group that has series that meet every matcher, its label columns and which series those are.
+  func forEachMatch(
+    _ matchers: [CompiledMatcher], _ body: (Int, LabelColumns, [Int]) throws(StoreError) -> Void
+  ) throws(StoreError) {
+    let index = try index()
+    let numbered: [NumberedMatcher]
+    var candidates: [Int]?
+    do throws(ByteReaderError) {
+      numbered = try Block.numbered(matchers, index.symbols)
+      for matcher in numbered where !matcher.matchesAbsent && !matcher.isNegated {
+        guard let name = matcher.name else { return }
+        let found = try index.postings.groups(name: name, values: matcher.values)
         if let known = candidates {
           let both = Set(known)
           candidates = found.filter { both.contains($0) }
         } else {
           candidates = found
         }
-        if candidates?.isEmpty == true { return [] }
+        if candidates?.isEmpty == true { return }
       }
-      var result: [(group: Int, rows: [Int])] = []
-      for group in candidates ?? Array(groups.indices) {
-        let rows = try matchingRows(group, matchers, index)
-        if !rows.isEmpty { result.append((group, rows)) }
-      }
-      return result
     } catch { throw corrupt("index", error) }
+    for group in candidates ?? Array(groups.indices) {
+      let columns: LabelColumns
+      do throws(ByteReaderError) { columns = try labelColumns(group, index) } catch { throw corrupt("index", error) }
+      let rows = Block.matchingRows(columns, numbered)
+      if !rows.isEmpty { try body(group, columns, rows) }
+    }
   }
 
   func labelColumns(_ group: Int, _ index: BlockIndex) throws(ByteReaderError) -> LabelColumns {
@@ -283,28 +320,20 @@ final class Block: Sendable {
     return try LabelColumns(&reader, symbols: index.symbols.count)
   }
 
-  private func matchingRows(
-    _ group: Int, _ matchers: [CompiledMatcher], _ index: BlockIndex
-  ) throws(ByteReaderError) -> [Int] {
-    if matchers.isEmpty { return Array(0..<groups[group].series) }
-    let labels = try labelColumns(group, index)
-    let symbols = index.symbols
-    var keep = [Bool](repeating: true, count: labels.series)
+  private static func matchingRows(_ labels: LabelColumns, _ matchers: [NumberedMatcher]) -> [Int] {
+    var keep: [Bool] = []
     for matcher in matchers {
-      let name = try symbols.number(matcher.label)
-      guard let name, let column = labels.columns.first(where: { $0.name == name }) else {
+      guard let name = matcher.name, let column = labels.columns.first(where: { $0.name == name }) else {
         if matcher.matchesAbsent { continue }
         return []
       }
-      var wanted: [Bool] = []
-      for value in column.dictionary { wanted.append(matcher.matches(try symbols.symbol(value))) }
-      if column.codes.isEmpty {
-        if !wanted[0] { return [] }
-        continue
-      }
+      let wanted = column.dictionary.map { matcher.matches($0) }
+      if !wanted.contains(true) { return [] }
+      if !wanted.contains(false) { continue }
+      if keep.isEmpty { keep = [Bool](repeating: true, count: labels.series) }
       for row in keep.indices where !wanted[Int(column.codes[row])] { keep[row] = false }
     }
-    return keep.indices.filter { keep[$0] }
+    return keep.isEmpty ? Array(0..<labels.series) : keep.indices.filter { keep[$0] }
   }
 
   /// The label sets of some of a group's series.

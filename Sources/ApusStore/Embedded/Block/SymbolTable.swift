@@ -43,6 +43,28 @@ struct SymbolTable: Sendable {
     return result
   }
 
+  /// Calls `body` with the strings of some numbers. Ascending ones that lie near each other are read in one go.
+  func forEach(_ numbers: [Int], _ body: ([UInt8]) -> Void) throws(ByteReaderError) {
+    var current: [UInt8] = []
+    // The number behind the string at hand.
+    var next = 0
+    var reader = reader(at: 0)
+    for number in numbers {
+      guard number < count else { throw ByteReaderError(kind: .outOfBounds, offset: number) }
+      let restart = number / SymbolTable.restartInterval * SymbolTable.restartInterval
+      if next > number || next <= restart {
+        reader = self.reader(at: restart / SymbolTable.restartInterval)
+        current = []
+        next = restart
+      }
+      while next <= number {
+        try SymbolTable.step(&reader, &current)
+        next += 1
+      }
+      body(current)
+    }
+  }
+
   /// The number of a string, or nil.
   func number(_ wanted: [UInt8]) throws(ByteReaderError) -> Int? {
     var low = 0

@@ -61,6 +61,7 @@ final class Head: @unchecked Sendable {
           values.baseAddress!, at: timestamp, arrival: arrival, absent: scrape.absent, rejected: lane.rejected)
       }
     }
+    lane.noteSeen(scrape.absent)
     arrival += 1
     note(timestamp, accepted, now)
     outcome.samplesAccepted += accepted
@@ -83,6 +84,7 @@ final class Head: @unchecked Sendable {
       }
       lateness.count(lane.lastTimestamp, timestamp, samples: 1)
       room(lane, timestamp).append(samples.values[place], at: timestamp, arrival: arrival)
+      lane.noteSeen(nil)
       arrival += 1
       note(timestamp, 1, now)
       outcome.samplesAccepted += 1
@@ -156,6 +158,20 @@ final class Head: @unchecked Sendable {
     }
     guard limiter.admit(labels, isStored: isStored) else { return nil }
     return index.add(labels, place)
+  }
+
+  /// Whether a series has a sample in the head at all.
+  func hasSample(_ series: UInt32) -> Bool {
+    index.isAnywhere(series) { lanes[Int($0.track)].isSeen(Int($0.row)) }
+  }
+
+  func overlaps(_ range: TimeRange) -> Bool {
+    samples > 0 && minimum <= range.end.milliseconds && maximum >= range.start.milliseconds
+  }
+
+  /// Whether all of the head lies in a range, so that a series with a sample at all has one there.
+  func isCovered(by range: TimeRange) -> Bool {
+    range.start.milliseconds <= minimum && maximum <= range.end.milliseconds
   }
 
   var hasFrozen: Bool { !frozen.isEmpty }

@@ -47,6 +47,33 @@ struct HeadIndex {
     return [first]
   }
 
+  /// Whether one of a series' places meets a condition.
+  func isAnywhere(_ series: UInt32, where condition: (SeriesPlace) -> Bool) -> Bool {
+    if condition(firstPlace[Int(series)]) { return true }
+    if morePlaces.isEmpty { return false }
+    return morePlaces[series]?.contains(where: condition) ?? false
+  }
+
+  /// The values that a label has in the series of a set that meet a condition, asked for one after another until one of
+  /// a value's series does.
+  func addValues(
+    of label: [UInt8], in series: SeriesNumbers, where condition: (UInt32) -> Bool, to result: inout Set<ByteKey>
+  ) {
+    for (value, members) in postings[ByteKey(label)] ?? [:] {
+      if members.contains(where: { series.contains($0) && condition($0) }) { result.insert(value) }
+    }
+  }
+
+  /// The names of the labels that those series have.
+  func addNames(in series: SeriesNumbers, where condition: (UInt32) -> Bool, to result: inout Set<ByteKey>) {
+    for (name, values) in postings where !result.contains(name) {
+      let isThere = values.values.contains { members in
+        members.contains { series.contains($0) && condition($0) }
+      }
+      if isThere { result.insert(name) }
+    }
+  }
+
   /// The numbers of the series that meet every matcher, ascending.
   func match(_ matchers: [CompiledMatcher]) -> [UInt32] {
     var result: [UInt32]?
@@ -59,13 +86,13 @@ struct HeadIndex {
     for matcher in matchers where matcher.matchesAbsent {
       // Those that have the label with a value that does not meet the condition are taken out.
       guard let values = postings[ByteKey(matcher.label)] else { continue }
-      var refused: Set<UInt32> = []
+      var refused = SeriesNumbers(count: labels.count)
       if matcher.isNegated {
-        for value in matcher.values { refused.formUnion(values[ByteKey(value)] ?? []) }
+        for value in matcher.values { refused.insert(values[ByteKey(value)] ?? []) }
       } else {
-        for (value, members) in values where !matcher.matches(Array(value.bytes)) { refused.formUnion(members) }
+        for (value, members) in values where !matcher.matches(Array(value.bytes)) { refused.insert(members) }
       }
-      if !refused.isEmpty { kept.removeAll { refused.contains($0) } }
+      kept.removeAll { refused.contains($0) }
     }
     return kept
   }
@@ -82,7 +109,12 @@ struct HeadIndex {
       }
     }
     if lists.count < 2 { return lists.first ?? [] }
-    return lists.flatMap { $0 }.sorted()
+    // Of few series they are sorted, of many all numbers are gone through, which is the cheaper by far.
+    let total = lists.reduce(0) { $0 + $1.count }
+    if total < labels.count / 64 { return lists.flatMap { $0 }.sorted() }
+    var found = SeriesNumbers(count: labels.count)
+    for members in lists { found.insert(members) }
+    return found.ascending(count: total)
   }
 
   private static func intersection(_ left: [UInt32], _ right: [UInt32]) -> [UInt32] {
@@ -92,6 +124,34 @@ struct HeadIndex {
       while index < right.count && right[index] < number { index += 1 }
       if index == right.count { break }
       if right[index] == number { result.append(number) }
+    }
+    return result
+  }
+}
+
+/// A set of series of one head, a bit each.
+struct SeriesNumbers {
+  private var words: [UInt64]
+
+  /// Empty, with room for the numbers below `count`.
+  init(count: Int) { words = [UInt64](repeating: 0, count: (count + 63) / 64) }
+
+  mutating func insert(_ numbers: [UInt32]) {
+    for number in numbers { words[Int(number >> 6)] |= 1 << UInt64(number & 63) }
+  }
+
+  func contains(_ number: UInt32) -> Bool { words[Int(number >> 6)] >> UInt64(number & 63) & 1 != 0 }
+
+  /// - Parameter count: about how many there are.
+  func ascending(count: Int) -> [UInt32] {
+    var result: [UInt32] = []
+    result.reserveCapacity(count)
+    for (index, word) in words.enumerated() {
+      var bits = word
+      while bits != 0 {
+        result.append(UInt32(index * 64 + bits.trailingZeroBitCount))
+        bits &= bits - 1
+      }
     }
     return result
   }

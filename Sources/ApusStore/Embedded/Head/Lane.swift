@@ -24,11 +24,33 @@ final class Lane: @unchecked Sendable {
   private var late: RowBuffer?
   private var last = Int64.min
   private var hasRows = false
+  /// One bit for each series that had no sample in any row; empty once all had one.
+  private var unseen: [UInt64]
 
   init(width: Int, rejected: [UInt64]) {
     self.width = width
     self.rejected = rejected
+    unseen = [UInt64](repeating: .max, count: (width + 63) / 64)
+    if width % 64 != 0 { unseen[unseen.count - 1] = (1 << UInt64(width % 64)) - 1 }
   }
+
+  /// Takes note of the series that a row has samples of.
+  @inline(__always) func noteSeen(_ absent: Bitmap?) {
+    if unseen.isEmpty { return }
+    guard let absent else {
+      unseen = []
+      return
+    }
+    var rest: UInt64 = 0
+    for word in unseen.indices {
+      unseen[word] &= absent.words[word]
+      rest |= unseen[word]
+    }
+    if rest == 0 { unseen = [] }
+  }
+
+  /// Whether a series of the lane has a sample in any of its rows.
+  func isSeen(_ series: Int) -> Bool { unseen.isEmpty || unseen[series >> 6] >> UInt64(series & 63) & 1 == 0 }
 
   /// Whether a row at this instant would be late.
   func isLate(_ timestamp: Int64) -> Bool { hasRows && timestamp <= last }
