@@ -240,7 +240,8 @@ final class Loader {
     lines[index].part += 1
     if lines[index].part >= parts(index) {
       finished[lines[index].scrape, default: 0] += 1
-      finished[lines[index].scrape - 3] = nil
+      // The slowest line has two scrapes to go to where the fastest is, and looks two back from there.
+      finished[lines[index].scrape - 6] = nil
       lines[index].part = 0
       lines[index].scrape += 1
     }

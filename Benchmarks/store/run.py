@@ -158,11 +158,13 @@ class Bench:
 
     def settled(self, server):
         """The folder's size once what is covered has been dropped from the log; of other servers at once."""
-        if server.name == "apus":
-            deadline = time.monotonic() + (5 if self.small else 20)
-            while server.disk()["log"] > 4 << 20 and time.monotonic() < deadline:
-                time.sleep(0.5)
-        return server.disk()
+        found, since = server.disk(), time.monotonic()
+        while server.name == "apus" and time.monotonic() - since < 12:
+            now = server.disk()
+            if now != found:
+                found, since = now, time.monotonic()
+            time.sleep(0.25)
+        return found
 
     def queries(self, server, fleet):
         """One metric of one GPU over the whole time, 200 times: what a panel of a dashboard asks for."""
@@ -197,6 +199,11 @@ class Bench:
     def disk(self, turn):
         for hours in self.options.hours.split(","):
             fleet = self.fleet(float(hours))
+            fed = [record for record in self.records if record["row"] == "bulk"]
+            if float(hours) == 1 and fed:
+                # The same fleet by the same way in was measured this run.
+                self.records += [{**record, "row": f"disk-{hours}h"} for record in fed]
+                continue
             for peer in self.peers[:2]:
                 self.feed(f"disk-{hours}h", peer, fleet, "text", hosts_per_request=fleet.hosts)
 
