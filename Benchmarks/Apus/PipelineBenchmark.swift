@@ -109,6 +109,9 @@ enum PipelineBenchmark {
     try await store.flush()
     let flush = watch.cpuSeconds - before
     let statistics = try await store.statistics()
+    try await store.compact()
+    let merged = try await store.statistics()
+    try await check(store, fleet)
     collecting.cancel()
     _ = await collecting.result
     try await log.close()
@@ -121,6 +124,7 @@ enum PipelineBenchmark {
         ("with flush", samples / (cpu + flush), "samples/CPU s"),
         ("in the log", Double(prepared.bytes) / samples, "B/sample"),
         ("in the store", Double(statistics.bytesOnDisk) / samples, "B/sample"),
+        ("merged", Double(merged.bytesOnDisk) / samples, "B/sample"),
       ])
   }
 

@@ -189,9 +189,10 @@ struct Verification {
           }
           let tags = try scanner.cell()
           head = scanner.copy(start..<scanner.position)
+          // It escapes blanks as its line protocol does; no label of the fleet has a backslash of its own.
           place = truth.place(
             [("__name__", name)]
-              + tags.split(separator: ",").compactMap { tag in
+              + tags.filter { $0 != "\\" }.split(separator: ",").compactMap { tag in
                 tag.firstIndex(of: "=").map { (String(tag[..<$0]), String(tag[tag.index(after: $0)...])) }
               })
         }

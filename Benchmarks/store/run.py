@@ -259,7 +259,7 @@ class Bench:
                     if not check(server.name, found) and peer == "apus":
                         self.failures.append(found)
                     self.record(
-                        "start", peer, ready=ready, queryable=float("nan") if lost else queryable, cpu=cpu,
+                        "start", peer, ready=ready, queryable=None if lost else queryable, cpu=cpu,
                         peak_mib=peak / 2**20, lost=found["missing"], disk=at_once)
                 finally:
                     server.stop()
@@ -347,6 +347,7 @@ def table(records, peers):
     lines.line("one series of an hour: ms", "text", "query_ms", seconds, most=False)
     lines.line("kill -9 with 2 h in the head: s to ready", "start", "ready", seconds, most=False)
     lines.line("  s to all queryable", "start", "queryable", seconds, most=False, limit=2)
+    lines.line("  samples lost", "start", "lost", "{:,}", most=False, limit=0)
     for row, what in (
             ("churn-page", "10,000 a page, a pod a scrape"), ("churn-hour", "a million series by the hour"),
             ("lone", "series alone, remote write")):
