@@ -10,7 +10,7 @@ enum Main {
   /// Every benchmark there is, in the order in which they run.
   static let all: [Benchmark] = [
     ExpositionBenchmark.benchmark, CSVBenchmark.benchmark, LogBenchmark.benchmark, StoreBenchmark.benchmark,
-    PipelineBenchmark.benchmark,
+    PipelineBenchmark.benchmark, RollupBenchmark.benchmark,
   ]
 
   static func main() async throws {

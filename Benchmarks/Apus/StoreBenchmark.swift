@@ -152,7 +152,7 @@ enum StoreBenchmark {
     }
   }
 
-  private static func removeStore(_ context: BenchmarkContext) throws {
+  static func removeStore(_ context: BenchmarkContext) throws {
     let disk = try PosixDisk(root: context.folder)
     func remove(_ path: String) throws {
       for name in try disk.list(path) {

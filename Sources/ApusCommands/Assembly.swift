@@ -120,6 +120,9 @@ struct Assembly: Sendable {
     configuration.seriesLimit = options.seriesLimit
     configuration.compression = options.storeCompression
     configuration.compactionBytesPerSecond = options.compactionRate.map { Int64($0.bytes) }
+    configuration.makesRollups = options.rollups == .on
+    configuration.rollups[0].retentionMilliseconds = options.rollupRetention5m.milliseconds
+    configuration.rollups[1].retentionMilliseconds = options.rollupRetention1h.milliseconds
     do {
       configuration.retentionBytes =
         if let size = options.retentionSize { Int64(size.bytes) } else { try disk.space().total / 10 * 8 }

@@ -20,7 +20,13 @@ package protocol Store: Sendable {
   /// labels' bytes, each with its samples ascending by time, one sample an instant; series without any are left out.
   func select(_ request: SelectRequest) async throws(StoreError) -> [SeriesColumn]
 
-  /// The label sets of all series with a sample in the range that meet every matcher, ascending.
+  /// Functions of the samples in each window of a grid, for the series that meet every matcher. Stores that keep samples
+  /// rolled up answer from those where they can, and say so; the answer is the same as from the samples, sums to a
+  /// rounding error. Roll-ups that outlive their samples answer with whole buckets that lie in the range.
+  func aggregate(_ request: AggregateRequest) async throws(StoreError) -> AggregateAnswer
+
+  /// The label sets of all series with a sample in the range that meet every matcher, ascending; also of those of which
+  /// only roll-ups are left.
   func series(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError) -> [Labels]
 
   /// The names of the labels that those series have, ascending.
@@ -219,6 +225,11 @@ package struct StoreStatistics: Hashable, Sendable {
   package var samplesOutOfOrder = 0
   package var samplesDuplicate = 0
   package var blocksQuarantined = 0
+  /// Files of roll-ups, how many have been written and how many answers took part of their content from them since the
+  /// store was opened.
+  package var rollups = 0
+  package var rollupsMade = 0
+  package var rollupAnswers = 0
   /// Why the last attempt to write files failed; nil when it succeeded. Nothing is lost, it is tried again.
   package var lastFailure: String?
 

@@ -168,6 +168,12 @@ import Testing
       let payload = changed[at].payload
       _ = try? StoreWire.decodeQuestion(payload)
       _ = try? StoreWire.decodeStatistics(payload)
+      _ = try? StoreWire.decodeWindows(payload, StoreQuestion([], in: .all))
+      for kind in [StoreWire.FrameKind.spans, .aggregates] {
+        var assembly = StoreAggregateAssembly(maxWindows: 1000)
+        _ = assembly.take(StoreWire.Frame(kind: .spans, payload: [0]))
+        _ = assembly.take(StoreWire.Frame(kind: kind, payload: payload))
+      }
       _ = try? StoreWire.decodeError(payload)
       _ = try? StoreWire.decodeLabels(payload)
       _ = try? StoreWire.decodeStrings(payload)

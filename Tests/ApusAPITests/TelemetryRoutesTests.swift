@@ -4,6 +4,7 @@
 
 import ApusAPI
 import ApusModel
+import ApusStore
 import ApusTestKit
 import HTTPTypes
 import Testing
@@ -151,6 +152,47 @@ import Testing
       // An interval that the range cuts has its last sample within the range.
       #expect(try await values("end_time=2026-01-01T00:01:20Z") == [5, 8])
     }
+  }
+
+  @Test func aCoarseStepIsAnsweredFromRollups() async throws {
+    var configuration = EmbeddedStore.Configuration()
+    configuration.hasThreads = false
+    configuration.rollupSamplesMin = 1
+    configuration.retentionMilliseconds = 36 * 3_600_000
+    let clock = ManualClock(now: epoch)
+    let store = try EmbeddedStore(
+      disk: SimulatedDisk(seed: 1), directory: "store", clock: clock, configuration: configuration)
+    let fixture = APIFixture(store: store, clock: clock)
+    let series = APIFixture.series(node: 1, gpus: 1)
+    // 31 hours at one sample a minute.
+    for minute in 0..<1860 {
+      let values = [Double](repeating: Double(minute), count: series.count)
+      try await fixture.append(series, values, at: epoch + Int64(minute) * 60_000 + 7)
+    }
+    clock.set(epoch + 31 * 3_600_000)
+    try await store.flush()
+    try await store.compact()
+    func check() async throws {
+      try await fixture.run { client async throws in
+        for (step, length, resolution) in [("10m", 10, "5m, raw"), ("2h", 120, "1h, raw"), ("7m", 7, nil)]
+          as [(String, Int, String?)]
+        {
+          let isGone = clock.now > epoch + 36 * 3_600_000
+          if isGone && resolution == nil { continue }
+          let page = try await client.get("\(path)?metric=DCGM_FI_DEV_GPU_TEMP&limit=1000&start_time=0&step=\(step)")
+          let values = try page.rows().compactMap { $0["value"]?.double }
+          let last = stride(from: length - 1, to: 1859, by: length).map { Double($0) } + [1859]
+          #expect(values == last, "a step of \(step)")
+          #expect(page.headers[.init("Apus-Resolution")!] == resolution, "a step of \(step)")
+        }
+      }
+    }
+    try await check()
+    // The first twelve hours are left in the roll-ups only.
+    clock.set(epoch + 48 * 3_600_000)
+    try await store.compact()
+    try await check()
+    try await store.close()
   }
 
   @Test func pagesStayWholeWhileSamplesArrive() async throws {

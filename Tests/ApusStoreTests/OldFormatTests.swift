@@ -69,7 +69,12 @@ import Testing
     var configuration = EmbeddedStore.Configuration()
     configuration.compression = compression
     configuration.hasThreads = false
-    return try EmbeddedStore(disk: disk, directory: "store", clock: ManualClock(), configuration: configuration)
+    configuration.rollups = [300_000, 900_000].map { RollupLevel(resolutionMilliseconds: $0) }
+    configuration.rollupSpanMilliseconds = 900_000
+    configuration.rollupDelayMilliseconds = 0
+    configuration.rollupSamplesMin = 1
+    return try EmbeddedStore(
+      disk: disk, directory: "store", clock: ManualClock(now: 1_767_312_000_000), configuration: configuration)
   }
 
   private func fill(_ store: EmbeddedStore, version: Int) async throws {
@@ -106,6 +111,34 @@ import Testing
     let report = try #require(try StoreInspection(StoreFolder(disk, directory: "store")).blocks.first)
     #expect(report.metrics.values.contains { $0.keys.contains("coded") } == (name == "store-v2-merged"))
     try await check(disk, version: version)
+  }
+
+  /// Version 2 of the manifest: a block and its roll-ups at two resolutions.
+  @Test func rollups() async throws {
+    let folder = Disks.join(Disks.directory(of: #filePath), "Fixtures/store-rollups")
+    let fixture = try PosixDisk(root: folder)
+    let disk = SimulatedDisk(seed: 1)
+    try disk.createDirectory("store/blocks")
+    let files = [2, 7, 8].map { ("\($0).block", "store/blocks/000000000000000\($0).block", UInt8(1)) }
+    for (name, path, version) in [("MANIFEST", "store/MANIFEST", 2)] + files {
+      let bytes = try fixture.readFile(name)
+      #expect(bytes.count > 60 && bytes.count < 10_000, "\(name) has \(bytes.count) bytes")
+      #expect(bytes[8] == version, "\(name) has version \(bytes[8])")
+      try disk.open(path, .create).write(bytes, at: 0)
+    }
+    let store = try open(disk)
+    var model = StoreModel()
+    for batch in batches(version: 1) { model.append(batch) }
+    model.delete(deleted.matchers, in: deleted.range)
+    let range = TimeRange(
+      start: Timestamp(milliseconds: 1_767_225_600_000), end: Timestamp(milliseconds: 1_767_226_499_999))
+    for step in [300_000, 900_000] as [Int64] {
+      let request = AggregateRequest([], in: range, step: step, functions: [.minimum, .maximum, .sum, .count, .last])
+      let answer = try await store.aggregate(request)
+      #expect(model.difference(answer, request) == nil && answer.resolution == step)
+    }
+    try await store.close()
+    try await check(disk, version: 1)
   }
 
   @Test(arguments: [EmbeddedStore.Configuration.Compression.none, .zstd(level: 1), .zstd(level: 19)])

@@ -38,4 +38,19 @@ import Testing
         disk: SimulatedDisk(seed: 3), directory: "store", clock: ManualClock(), configuration: configuration)
     }.run()
   }
+
+  @Test func embeddedWithRollups() async throws {
+    try await StoreConformance {
+      var configuration = EmbeddedStore.Configuration()
+      configuration.hasThreads = false
+      configuration.blockSamplesMin = 10
+      configuration.rollups = [50, 200].map { RollupLevel(resolutionMilliseconds: $0) }
+      configuration.rollupSpanMilliseconds = 400
+      configuration.rollupDelayMilliseconds = 0
+      configuration.rollupSamplesMin = 1
+      configuration.rollupSamplesPerBucketMin = 0
+      return try EmbeddedStore(
+        disk: SimulatedDisk(seed: 4), directory: "store", clock: ManualClock(), configuration: configuration)
+    }.run()
+  }
 }

@@ -32,6 +32,7 @@ package struct StoreConformance: Sendable {
     try await labelsAndValues()
     try await deletes()
     try await ancientAndFuture()
+    try await aggregates()
     for seed in UInt64(0)..<8 { try await randomOperations(seed: seed) }
   }
 
@@ -364,12 +365,73 @@ package struct StoreConformance: Sendable {
         try await check(
           "seed \(seed), step \(step), newest", SelectRequest([.metric("power")], in: range, newest: random.below(9)),
           store, model)
+        let steps: [Int64] = [1, 7, 50, 100, 200, 1000]
+        let request = AggregateRequest(
+          random.oneIn(3) ? [.metric("power")] : [], in: random.oneIn(2) ? range : .all,
+          step: steps[random.below(steps.count)], origin: random.oneIn(3) ? Int64(random.below(400)) : 0,
+          functions: StoreConformance.functions(&random))
+        try await check("seed \(seed), step \(step), aggregates of \(request)", request, store, model)
+      }
+    }
+    try await store.close()
+  }
+
+  private func aggregates() async throws {
+    let store = try await make()
+    var model = StoreModel()
+    let set = StoreConformance.set(host: "a", gpus: 2)
+    for index in 0..<300 {
+      // A counter that falls now and then, a series with gaps, and what is no number.
+      let values = [
+        Double(index * 7 % 40), index % 9 == 0 ? Double.nan : 1 / Double(index + 1), Double(index), -0.0,
+        index % 50 == 49 ? StaleMarker.value : Double(index % 70), .infinity,
+      ]
+      let scrape = Scrape(
+        set: set, timestamp: Timestamp(milliseconds: Int64(index) * 10 - 700 + Int64(index % 3)),
+        values: Array(values.prefix(set.count)))
+      try await append([.scrape(scrape)], at: Int64(index), to: store, &model)
+    }
+    let extremes = SeriesSamples(
+      labels: Labels([("__name__", "far")]), timestamps: [.min, .min + 1, -1, 0, .max - 1, .max],
+      values: [1, 2, 3, 4, 5, 6])
+    try await append([.samples([extremes])], at: 300, to: store, &model)
+    for part in ["in memory", "flushed", "compacted"] {
+      if part == "flushed" { try await store.flush() }
+      if part == "compacted" { try await store.compact() }
+      for step in [1, 10, 60, 1000, 1_000_000, Int64.max] {
+        for origin in [0, -1, 30, Int64.max] {
+          for range in [
+            TimeRange.all, TimeRange(start: Timestamp(milliseconds: -55), end: Timestamp(milliseconds: 1234)),
+            TimeRange(start: Timestamp(milliseconds: 5), end: Timestamp(milliseconds: 4)),
+          ] {
+            let request = AggregateRequest(
+              [], in: range, step: step, origin: origin, functions: Set(AggregateFunction.allCases))
+            try await check("aggregates of \(request), \(part)", request, store, model)
+          }
+        }
+      }
+      try await check(
+        "sums alone, \(part)", AggregateRequest([.metric("power")], step: 5000, functions: [.sum, .count]), store, model
+      )
+    }
+    do {
+      _ = try await store.aggregate(AggregateRequest([], step: 10, functions: [.count], maxSamples: 100))
+      throw Failure(description: "aggregates of more than 100 samples came despite that limit")
+    } catch let error as StoreError {
+      guard case .tooManySamples(_, limit: 100) = error else {
+        throw Failure(description: "aggregates above the sample limit: \(error)")
       }
     }
     try await store.close()
   }
 
   // MARK: Material
+
+  /// Some of the functions, or all.
+  package static func functions(_ random: inout Seed) -> Set<AggregateFunction> {
+    if random.oneIn(2) { return Set(AggregateFunction.allCases) }
+    return Set(AggregateFunction.allCases.filter { _ in random.oneIn(3) })
+  }
 
   /// A set as an exporter answers it: three metrics for each GPU of a host.
   package static func set(host: String, gpus: Int) -> SeriesSet {
@@ -467,6 +529,14 @@ package struct StoreConformance: Sendable {
       let found = try await store.labelValues(name, matchers, in: range)
       let wanted = values[name] ?? []
       try expect(found == wanted.sorted(), "\(which): values of \(name) are \(found) where \(wanted) should be")
+    }
+  }
+
+  private func check(
+    _ what: String, _ request: AggregateRequest, _ store: any Store, _ model: StoreModel
+  ) async throws {
+    if let difference = model.difference(try await store.aggregate(request), request) {
+      throw Failure(description: "\(what): \(difference)")
     }
   }
 

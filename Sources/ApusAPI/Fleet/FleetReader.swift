@@ -22,6 +22,8 @@ struct FleetReader: Sendable {
   /// The most samples that the whole request may read.
   let samplesPerRequestMax: Int
   private(set) var samplesRead = 0
+  /// What answered `lastSamples` so far: the length of the roll-ups' buckets in milliseconds, or 0 for the samples.
+  private(set) var resolutions: Set<Int64> = []
 
   init(store: any Store, metrics: APIMetrics, samplesPerSelectMax: Int, samplesPerRequestMax: Int) {
     self.store = store
@@ -73,15 +75,36 @@ struct FleetReader: Sendable {
   /// Markers in a row behind which a sample is looked for.
   private static let markersMax = 128
 
+  /// Of each series the last sample in every whole interval of a step, in milliseconds. Where the store has them rolled
+  /// up it answers from there, and `resolutions` tells.
+  mutating func lastSamples(
+    _ selection: SeriesSelection, in range: TimeRange, step: Int64
+  ) async throws(StoreError) -> [SeriesColumn] {
+    var columns: [SeriesColumn] = []
+    for matchers in selection.alternatives {
+      let answer = try await store.aggregate(
+        AggregateRequest(matchers, in: range, step: step, functions: [.last], maxSamples: samplesPerSelectMax))
+      try count(answer.samplesRead)
+      for span in answer.spans { resolutions.insert(span.resolution ?? 0) }
+      columns += answer.series.map {
+        SeriesColumn(labels: $0.labels, timestamps: $0.lastInstants, values: $0.columns[.last] ?? [])
+      }
+    }
+    return columns
+  }
+
   private mutating func select(_ request: SelectRequest) async throws(StoreError) -> [SeriesColumn] {
     let columns = try await store.select(request)
-    let count = columns.reduce(0) { $0 + $1.values.count }
-    samplesRead += count
-    metrics.samplesRead.add(UInt64(count))
+    try count(columns.reduce(0) { $0 + $1.values.count })
+    return columns
+  }
+
+  private mutating func count(_ samples: Int) throws(StoreError) {
+    samplesRead += samples
+    metrics.samplesRead.add(UInt64(samples))
     guard samplesRead <= samplesPerRequestMax else {
       throw .tooManySamples(found: samplesRead, limit: samplesPerRequestMax)
     }
-    return columns
   }
 
   /// The label sets of a selection, ascending within each of its alternatives.

@@ -2,6 +2,12 @@ import ApusIO
 import ApusModel
 import ApusService
 import ApusStore
+import HTTPTypes
+
+extension HTTPField.Name {
+  /// Which roll-ups answered. The name is a token, so it cannot fail to be one.
+  static let apusResolution = HTTPField.Name("Apus-Resolution") ?? .location
+}
 
 /// `/api/v1/gpus/{id}/telemetry`.
 struct TelemetryRoutes: Sendable {
@@ -35,19 +41,30 @@ struct TelemetryRoutes: Sendable {
           TelemetryForm.parameter.declaration, Common.limit.declaration, Cursor.parameter.declaration,
         ],
         answers: [
-          TelemetryRoutes.pageAnswer, Common.notFound("No sample of such a GPU is in the store."),
+          TelemetryRoutes.page(headers: Common.pageHeaders + [TelemetryRoutes.resolutionHeader]),
+          Common.notFound("No sample of such a GPU is in the store."),
           TelemetryRoutes.notAcceptable,
         ] + Common.queryRefusals,
         isQuery: true, handler: telemetry)
     ]
   }
 
-  static let pageAnswer = DeclaredAnswer(
-    200, "A page of samples.",
-    content: [
-      ("application/json", .array(of: .reference("Telemetry"))),
-      ("text/csv", Schema.text().described("The same as a CSV (RFC 4180) with a header line.")),
-    ], headers: Common.pageHeaders)
+  static let pageAnswer = page(headers: Common.pageHeaders)
+
+  private static func page(headers: [(name: String, text: String, schema: Schema)]) -> DeclaredAnswer {
+    DeclaredAnswer(
+      200, "A page of samples.",
+      content: [
+        ("application/json", .array(of: .reference("Telemetry"))),
+        ("text/csv", Schema.text().described("The same as a CSV (RFC 4180) with a header line.")),
+      ], headers: headers)
+  }
+
+  private static let resolutionHeader: (name: String, text: String, schema: Schema) = (
+    HTTPField.Name.apusResolution.rawName,
+    "With `step`: what the rows were read from where roll-ups took part, coarsest first, such as `1h, 5m, raw`.",
+    .text()
+  )
 
   static let notAcceptable = DeclaredAnswer.problem(406, "The client takes neither JSON nor CSV.")
 
@@ -73,7 +90,9 @@ struct TelemetryRoutes: Sendable {
         step: request.arguments[TelemetryRoutes.step].map { $0.wholeNanoseconds / 1_000_000 },
         limit: request.arguments[Common.limit] ?? Common.limitDefault),
       for: request)
-    return TelemetryPage.answer(rows, form).linking(to: next.map(request.link))
+    var answer = TelemetryPage.answer(rows, form).linking(to: next.map(request.link))
+    if let resolution = telemetry.resolution { answer.headers[.apusResolution] = resolution }
+    return answer
   }
 
   /// The series of the GPUs that an address means; throws 404 when there are none.

@@ -54,7 +54,7 @@ package struct StoreServer: Sendable {
 
   /// The paths of the protocol, all below `/store/v1/`.
   package static let paths = [
-    "select", "series", "label-names", "label-values", "delete", "append", "flush", "compact", "snapshot",
+    "select", "aggregate", "series", "label-names", "label-values", "delete", "append", "flush", "compact", "snapshot",
     "descriptors", "positions", "statistics",
   ]
 
@@ -104,6 +104,7 @@ package struct StoreServer: Sendable {
   ) async throws(StoreError) -> Response {
     switch path {
     case "select": return try await select(frames, place)
+    case "aggregate": return try await aggregate(frames)
     case "series":
       let question = try StoreServer.question(frames)
       let series = try await store.series(question.matchers, in: question.range)
@@ -164,6 +165,19 @@ package struct StoreServer: Sendable {
       try await writer.finish(nil)
     }
     return Response(status: .ok, headers: StoreServer.headers, body: body)
+  }
+
+  private func aggregate(_ frames: [StoreWire.Frame]) async throws(StoreError) -> Response {
+    guard frames.count == 2, frames[1].kind == .windows else { throw .refused("the request has no windows") }
+    let question = try StoreServer.question([frames[0]])
+    var request: AggregateRequest
+    do throws(ByteReaderError) { request = try StoreWire.decodeWindows(frames[1].payload, question) } catch {
+      throw .refused("the windows cannot be read: \(error)")
+    }
+    request.maxSamples = min(question.maxSamples ?? .max, configuration.samplesPerSelectMax)
+    let answer = try await store.aggregate(request)
+    samplesSent.add(UInt64(answer.series.reduce(0) { $0 + $1.starts.count * request.functions.count }))
+    return StoreServer.response(StoreWire.frames(of: answer))
   }
 
   private static let headers: HTTPFields = [.contentType: StoreWire.mediaType, .cacheControl: "no-store"]

@@ -18,6 +18,19 @@ struct TelemetryQuestion: Sendable {
 struct TelemetryReader: Sendable {
   var reader: FleetReader
 
+  /// What the rows of a question with a step were read from, coarsest first: `1h`, `5m`, `raw`. Nil where no roll-up was.
+  var resolution: String? {
+    guard reader.resolutions.contains(where: { $0 > 0 }) else { return nil }
+    return reader.resolutions.sorted(by: >).map { TelemetryReader.name(ofResolution: $0) }.joined(separator: ", ")
+  }
+
+  private static func name(ofResolution milliseconds: Int64) -> String {
+    if milliseconds == 0 { return "raw" }
+    if milliseconds % 3_600_000 == 0 { return "\(milliseconds / 3_600_000)h" }
+    if milliseconds % 60_000 == 0 { return "\(milliseconds / 60_000)m" }
+    return "\(milliseconds)ms"
+  }
+
   /// The page that a request asks for and the cursor of the next one, if there are more rows.
   mutating func page(
     _ question: TelemetryQuestion, for request: RouteRequest
@@ -32,7 +45,12 @@ struct TelemetryReader: Sendable {
     }
     // The end of the data bounds the walk; an open range would begin it in a void.
     var range = question.range
-    if let extent = try await reader.extent() {
+    if var extent = try await reader.extent() {
+      if let step = question.step {
+        // Whole intervals: a rolled-up bucket that is cut is no answer.
+        extent.start.milliseconds = TelemetryScan.interval(of: extent.start.milliseconds, step: step).start
+        extent.end.milliseconds = TelemetryScan.interval(of: extent.end.milliseconds, step: step).end
+      }
       range.start = max(range.start, extent.start)
       range.end = min(range.end, extent.end)
     }
@@ -41,7 +59,11 @@ struct TelemetryReader: Sendable {
     while let window = scan.window {
       try Task.checkCancellation()
       do throws(StoreError) {
-        scan.take(try await reader.select(question.selection, in: window))
+        if let step = question.step {
+          scan.take(try await reader.lastSamples(question.selection, in: window, step: step))
+        } else {
+          scan.take(try await reader.select(question.selection, in: window))
+        }
       } catch {
         guard case .tooManySamples = error, reader.samplesRead <= reader.samplesPerRequestMax, scan.shrink() else {
           throw error

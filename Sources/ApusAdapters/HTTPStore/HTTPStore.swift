@@ -87,6 +87,15 @@ package final class HTTPStore: Store {
     return assembly.finish()
   }
 
+  package func aggregate(_ request: AggregateRequest) async throws(StoreError) -> AggregateAnswer {
+    let question = StoreQuestion(request.matchers, in: request.range, maxSamples: request.maxSamples)
+    var assembly = StoreAggregateAssembly(maxWindows: request.maxSamples ?? configuration.samplesMax)
+    let frames = [HTTPStore.frame(question), StoreWire.frame(ofWindows: request)]
+    try await send("aggregate", frames, bytesMax: .max) { frame in assembly.take(frame) }
+    guard let answer = assembly.finish() else { throw invalid("aggregate", "it says nothing of its spans") }
+    return answer
+  }
+
   package func series(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError) -> [Labels] {
     let frames = try await ask("series", [HTTPStore.frame(StoreQuestion(matchers, in: range))], expecting: .labels)
     return try all(frames, "series", StoreWire.decodeLabels)

@@ -20,6 +20,19 @@ struct StoreOptions: ParsableArguments {
     transform: Parsing.positiveBytes)
   var retentionSize: ByteCount?
 
+  @Option(name: .long, help: "Whether samples are rolled up to 5 min and 1 h once their day is over: on or off.")
+  var rollups = RollupSwitch.on
+
+  @Option(
+    name: .customLong("rollup-retention-5m"), help: "How long roll-ups to 5 min are kept (inf for ever).",
+    transform: Parsing.retention)
+  var rollupRetention5m = Retention(duration: nil)
+
+  @Option(
+    name: .customLong("rollup-retention-1h"), help: "How long roll-ups to 1 h are kept (inf for ever).",
+    transform: Parsing.retention)
+  var rollupRetention1h = Retention(duration: nil)
+
   @Option(
     name: .long, help: "How much recent data is held in memory before it is written to a block.",
     transform: Parsing.positiveBytes)
@@ -57,4 +70,10 @@ extension EmbeddedStore.Configuration.Compression: CustomStringConvertible {
     case .zstd(let level): "zstd:\(level)"
     }
   }
+}
+
+/// Whether new roll-ups are made.
+enum RollupSwitch: String, ExpressibleByArgument, CaseIterable {
+  case on
+  case off
 }

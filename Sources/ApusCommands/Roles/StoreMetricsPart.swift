@@ -20,6 +20,10 @@ struct StoreMetricsPart: Service {
   private let samplesOutOfOrder: Gauge
   private let samplesDuplicate: Gauge
   private let blocksQuarantined: Gauge
+  private let rollupFiles: Gauge
+  private let rollupBytes: Gauge
+  private let rollupsMade: Gauge
+  private let rollupAnswers: Gauge
 
   init(store: any Store, metrics: MetricsRegistry) {
     self.store = store
@@ -40,6 +44,12 @@ struct StoreMetricsPart: Service {
       "gpu_telemetry_store_samples_duplicate", help: "Samples that replaced another of the same series and instant.")
     blocksQuarantined = metrics.gauge(
       "gpu_telemetry_store_blocks_quarantined", help: "Blocks set aside because their bytes did not check.")
+    rollupFiles = metrics.gauge("gpu_telemetry_store_rollup_files", help: "Files of roll-ups on disk.")
+    rollupBytes = metrics.gauge("gpu_telemetry_store_rollup_bytes", help: "Bytes of the roll-ups' files.")
+    rollupsMade = metrics.gauge(
+      "gpu_telemetry_store_rollup_files_written", help: "Files of roll-ups written since the start.")
+    rollupAnswers = metrics.gauge(
+      "gpu_telemetry_store_rollup_answers", help: "Answers with a part from roll-ups since the start.")
   }
 
   func run() async throws {
@@ -70,6 +80,10 @@ struct StoreMetricsPart: Service {
     samplesOutOfOrder.set(Double(statistics.samplesOutOfOrder))
     samplesDuplicate.set(Double(statistics.samplesDuplicate))
     blocksQuarantined.set(Double(statistics.blocksQuarantined))
+    rollupFiles.set(Double(statistics.rollups))
+    rollupBytes.set(Double(statistics.bytesByPart["rollups"] ?? 0))
+    rollupsMade.set(Double(statistics.rollupsMade))
+    rollupAnswers.set(Double(statistics.rollupAnswers))
   }
 }
 

@@ -54,6 +54,13 @@ struct CompiledMatcher: Sendable {
     }
   }
 
+  /// Holds for one value, which need not be text.
+  init(label: [UInt8], value: [UInt8]) {
+    self.label = label
+    values = [value]
+    isNegated = false
+  }
+
   /// Whether the condition holds for a value; empty for an absent label.
   func matches(_ value: [UInt8]) -> Bool { values.contains(value) != isNegated }
 

@@ -29,6 +29,18 @@ extension EmbeddedStore {
     /// The most that merges write a second, in bytes; seals, which make room in memory, are not held up. Nil for as
     /// fast as they can.
     package var compactionBytesPerSecond: Int64?
+    /// The lengths of the buckets that samples are rolled up into, ascending, each a multiple of the one before.
+    package var rollups: [RollupLevel] = [.fiveMinutes, .oneHour]
+    /// Whether new spans are rolled up. What there is is used and kept right in either case.
+    package var makesRollups = true
+    /// Spans of this length are rolled up at once.
+    package var rollupSpanMilliseconds: Int64 = 24 * 3600 * 1000
+    /// … this long after their end.
+    package var rollupDelayMilliseconds: Int64 = 6 * 3600 * 1000
+    /// Spans with fewer samples are not rolled up, unless retention is going to remove the samples.
+    package var rollupSamplesMin = 65_536
+    /// Nor are they at a resolution at which a bucket has fewer samples on average.
+    package var rollupSamplesPerBucketMin = 8
     /// After a failure to write, this long passes before the next attempt.
     package var retryMilliseconds: Int64 = 5000
     /// How often the store looks whether there is something to seal, merge or remove.
@@ -76,6 +88,19 @@ extension EmbeddedStore {
       }
       try check(expandedBytesMax >= 0, "expanded bytes", "must not be negative")
       try check(compactionBytesPerSecond.map { $0 > 0 } ?? true, "compaction rate", "must be above 0")
+      var finer: Int64 = 1
+      for level in rollups {
+        try check(
+          level.resolutionMilliseconds > 0 && level.resolutionMilliseconds % finer == 0,
+          "roll-ups", "must be multiples of one another, ascending")
+        try check(
+          rollupSpanMilliseconds > 0 && rollupSpanMilliseconds % level.resolutionMilliseconds == 0
+            && rollupSpanMilliseconds / level.resolutionMilliseconds <= 4096,
+          "roll-up span", "must be made of at most 4096 buckets")
+        try check(level.retentionMilliseconds.map { $0 > 0 } ?? true, "roll-up retention", "must be above 0")
+        finer = level.resolutionMilliseconds
+      }
+      try check(rollupDelayMilliseconds >= 0, "roll-up delay", "must not be negative")
       try check(retryMilliseconds >= 0, "retry", "must not be negative")
       try check(tickMilliseconds > 0, "tick", "must be above 0")
       try check(readerThreads > 0, "reader threads", "must be above 0")

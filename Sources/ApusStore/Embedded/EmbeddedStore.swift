@@ -79,18 +79,22 @@ package final class EmbeddedStore: Store {
     try await run(readers) { core throws(StoreError) in try core.select(request) }
   }
 
+  package func aggregate(_ request: AggregateRequest) async throws(StoreError) -> AggregateAnswer {
+    try await run(readers) { core throws(StoreError) in try core.aggregate(request) }
+  }
+
   package func series(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError) -> [Labels] {
-    try await run(readers) { core throws(StoreError) in try core.series(matchers, in: range) }
+    try await run(readers) { core throws(StoreError) in try core.allSeries(matchers, in: range) }
   }
 
   package func labelNames(_ matchers: [Matcher], in range: TimeRange) async throws(StoreError) -> [String] {
-    try await run(readers) { core throws(StoreError) in try core.labelNames(matchers, in: range) }
+    try await run(readers) { core throws(StoreError) in try core.allLabelNames(matchers, in: range) }
   }
 
   package func labelValues(
     _ label: String, _ matchers: [Matcher], in range: TimeRange
   ) async throws(StoreError) -> [String] {
-    try await run(readers) { core throws(StoreError) in try core.labelValues(label, matchers, in: range) }
+    try await run(readers) { core throws(StoreError) in try core.allLabelValues(label, matchers, in: range) }
   }
 
   package func descriptors() async throws(StoreError) -> [MetricDescriptor] {
@@ -122,7 +126,11 @@ package final class EmbeddedStore: Store {
     try await run(compactor) { core throws(StoreError) in
       try core.checkOpen()
       try core.applyRetention(now: core.clock.now)
-      return try core.compactAll()
+      let work = try core.compactAll()
+      try core.rollupAll()
+      // What waited for its roll-up may go now.
+      try core.applyRetention(now: core.clock.now)
+      return work
     }
   }
 
@@ -165,8 +173,9 @@ package final class EmbeddedStore: Store {
     core.encodeFrozen()
     if core.isSealDue(now: core.clock.now) { try core.seal() }
     try core.applyRetention(now: core.clock.now)
-    _ = try core.compactOnce()
     core.measureBesideIfOld()
+    if try core.compactOnce() { return }
+    _ = try core.rollupOnce()
   }
 }
 
@@ -189,6 +198,8 @@ extension StoreCore {
     if state.withLock({ $0.isClosed || now < $0.retryAt }) { return }
     guard (try? applyRetention(now: now)) != nil else { return }
     measureBesideIfOld()
+    // What is merged is rolled up, so that it need not be done again after the merge.
     while (try? compactOnce()) == true {}
+    while (try? rollupOnce()) == true {}
   }
 }

@@ -6,11 +6,14 @@ import ApusModel
 package struct Manifest: Hashable, Sendable {
   static let name = "MANIFEST"
   static let magic: UInt64 = 0x314e_414d_5355_5041  // "APUSMAN1"
-  static let version: UInt32 = 1
+  /// Version 1 had no roll-ups; it is read, and replaced by version 2 with the next change.
+  static let version: UInt32 = 2
   /// A manifest is small; anything above this is not one.
   static let bytesMax = 1 << 30
 
   package var blocks: [BlockMeta] = []
+  /// Ascending by resolution, then by time.
+  package var rollups: [RollupMeta] = []
   package var durable: [LogPartition: Int64] = [:]
   package var tombstones: [Tombstone] = []
   package var descriptors: [String: MetricDescriptor] = [:]
@@ -18,13 +21,13 @@ package struct Manifest: Hashable, Sendable {
   package var nextSequence: UInt64 = 1
   package var nextTombstone: UInt64 = 1
 
-  /// Forgets the tombstones that every block has applied.
+  /// Forgets the tombstones that every block and every roll-up that they concern has applied.
   mutating func dropAppliedTombstones() {
-    guard let least = blocks.map(\.tombstonesApplied).min() else {
-      tombstones = []
-      return
+    let least = blocks.map(\.tombstonesApplied).min() ?? .max
+    let rollups = rollups
+    tombstones.removeAll { tombstone in
+      tombstone.id <= least && !rollups.contains { $0.isConcerned(by: tombstone) }
     }
-    tombstones.removeAll { $0.id <= least }
   }
 
   /// The file's content.
@@ -42,14 +45,7 @@ package struct Manifest: Hashable, Sendable {
       writer.writeZigzag(offset)
     }
     writer.writeVarint(UInt64(blocks.count))
-    for block in blocks {
-      for number in [block.id, block.sequence, block.tombstonesApplied] { writer.writeVarint(number) }
-      writer.writeZigzag(block.minimum)
-      writer.writeZigzag(block.maximum)
-      writer.writeVarint(UInt64(block.samples))
-      writer.writeVarint(UInt64(block.series))
-      for bytes in [block.bytes, block.valueBytes, block.timestampBytes] { writer.writeVarint(UInt64(bytes)) }
-    }
+    for block in blocks { block.encode(to: &writer) }
     writer.writeVarint(UInt64(tombstones.count))
     for tombstone in tombstones { tombstone.encode(to: &writer) }
     writer.writeVarint(UInt64(descriptors.count))
@@ -59,6 +55,8 @@ package struct Manifest: Hashable, Sendable {
       writer.writeLengthPrefixed(descriptor.help)
       writer.writeLengthPrefixed(descriptor.unit)
     }
+    writer.writeVarint(UInt64(rollups.count))
+    for rollup in rollups { rollup.encode(to: &writer) }
     writer.write(CRC32C.checksum(writer.bytes))
     return writer.bytes
   }
@@ -76,7 +74,7 @@ package struct Manifest: Hashable, Sendable {
           return .corrupt(file: path, section: "header", reason: "it does not begin as a manifest does")
         }
         let version = try reader.read(UInt32.self)
-        guard version == Manifest.version else {
+        guard version == 1 || version == Manifest.version else {
           return .unsupportedVersion(file: path, version: version, supported: Manifest.version)
         }
         guard raw.count >= 20 else { throw ByteReaderError(kind: .truncated, offset: raw.count) }
@@ -87,7 +85,7 @@ package struct Manifest: Hashable, Sendable {
           return .corrupt(file: path, section: "content", reason: "it does not match its checksum")
         }
         _ = try reader.read(UInt32.self)
-        try found.read(&reader)
+        try found.read(&reader, version: version)
         return nil
       } catch {
         return .corrupt(file: path, section: "content", reason: error.description)
@@ -97,7 +95,7 @@ package struct Manifest: Hashable, Sendable {
     self = found
   }
 
-  private mutating func read(_ reader: inout ByteReader) throws(ByteReaderError) {
+  private mutating func read(_ reader: inout ByteReader, version: UInt32) throws(ByteReaderError) {
     nextBlock = try reader.readVarint()
     nextSequence = try reader.readVarint()
     nextTombstone = try reader.readVarint()
@@ -106,22 +104,7 @@ package struct Manifest: Hashable, Sendable {
       let partition = Int32(truncatingIfNeeded: try reader.readVarint())
       durable[LogPartition(topic: topic, partition: partition)] = try reader.readZigzag()
     }
-    for _ in 0..<(try reader.readCount(max: reader.remaining)) {
-      let id = try reader.readVarint()
-      let sequence = try reader.readVarint()
-      let applied = try reader.readVarint()
-      let minimum = try reader.readZigzag()
-      let maximum = try reader.readZigzag()
-      let samples = try reader.readCount(max: .max)
-      let series = try reader.readCount(max: .max)
-      let bytes = try reader.readCount(max: .max)
-      let valueBytes = try reader.readCount(max: .max)
-      blocks.append(
-        BlockMeta(
-          id: id, sequence: sequence, minimum: minimum, maximum: maximum, samples: samples, series: series,
-          bytes: Int64(bytes), valueBytes: Int64(valueBytes), timestampBytes: Int64(try reader.readCount(max: .max)),
-          tombstonesApplied: applied))
-    }
+    for _ in 0..<(try reader.readCount(max: reader.remaining)) { blocks.append(try BlockMeta(&reader)) }
     for _ in 0..<(try reader.readCount(max: reader.remaining)) { tombstones.append(try Tombstone(&reader)) }
     for _ in 0..<(try reader.readCount(max: reader.remaining)) {
       let name = try reader.readString(max: reader.remaining)
@@ -132,6 +115,35 @@ package struct Manifest: Hashable, Sendable {
       descriptors[name] = MetricDescriptor(
         name: name, kind: kind, help: help, unit: try reader.readString(max: reader.remaining))
     }
+    if version < 2 { return }
+    for _ in 0..<(try reader.readCount(max: reader.remaining)) { rollups.append(try RollupMeta(&reader)) }
+  }
+}
+
+extension BlockMeta {
+  func encode(to writer: inout ByteWriter) {
+    for number in [id, sequence, tombstonesApplied] { writer.writeVarint(number) }
+    writer.writeZigzag(minimum)
+    writer.writeZigzag(maximum)
+    writer.writeVarint(UInt64(samples))
+    writer.writeVarint(UInt64(series))
+    for bytes in [bytes, valueBytes, timestampBytes] { writer.writeVarint(UInt64(bytes)) }
+  }
+
+  init(_ reader: inout ByteReader) throws(ByteReaderError) {
+    let id = try reader.readVarint()
+    let sequence = try reader.readVarint()
+    let applied = try reader.readVarint()
+    let minimum = try reader.readZigzag()
+    let maximum = try reader.readZigzag()
+    let samples = try reader.readCount(max: .max)
+    let series = try reader.readCount(max: .max)
+    let bytes = try reader.readCount(max: .max)
+    let valueBytes = try reader.readCount(max: .max)
+    self.init(
+      id: id, sequence: sequence, minimum: minimum, maximum: maximum, samples: samples, series: series,
+      bytes: Int64(bytes), valueBytes: Int64(valueBytes), timestampBytes: Int64(try reader.readCount(max: .max)),
+      tombstonesApplied: applied)
   }
 }
 

@@ -106,28 +106,33 @@ extension StoreCore {
   /// Removes the blocks that retention does not keep.
   func applyRetention(now: Int64) throws(StoreError) {
     let oldest = oldestKept(now: now)
-    let metas = state.withLock { $0.blocks.map(\.meta) }
-    var dropped = Set(metas.filter { $0.maximum < oldest }.map(\.id))
-    if let limit = configuration.retentionBytes {
-      var total = metas.filter { !dropped.contains($0.id) }.reduce(Int64(0)) { $0 + $1.bytes }
-      for meta in metas.sorted(by: { $0.maximum < $1.maximum }) where !dropped.contains(meta.id) {
-        if total <= limit { break }
-        dropped.insert(meta.id)
-        total -= meta.bytes
-      }
-    }
-    if dropped.isEmpty { return }
+    let (blocks, rollups) = state.withLock { ($0.blocks, $0.rollups.map(\.meta)) }
+    let metas = blocks.map(\.meta)
+    let tooOld = blocks.filter { $0.meta.maximum < oldest }
     do throws(StoreError) {
+      var dropped = Set(tooOld.map(\.meta.id)).subtracting(try awaitingRollup(tooOld, rollups, now: now))
+      let expired = expiredRollups(rollups, now: now)
+      var given: Set<RollupMeta.Key> = []
+      if let limit = configuration.retentionBytes {
+        let beyond = beyondSize(
+          limit, metas.filter { !dropped.contains($0.id) }, rollups.filter { !expired.contains($0.key) })
+        dropped.formUnion(beyond.blocks)
+        given = beyond.rollups
+      }
+      if dropped.isEmpty && expired.isEmpty && given.isEmpty { return }
       _ = try commit(
         { manifest in
-          manifest.blocks.removeAll { dropped.contains($0.id) }
+          manifest.lose(dropped)
+          manifest.rollups.removeAll { expired.contains($0.key) }
+          manifest.giveUp(given)
           return true
         },
         install: { state, manifest in
           state.blocks.removeAll { dropped.contains($0.meta.id) }
-          state.tombstones = manifest.tombstones
+          state.adopt(manifest)
         })
     } catch {
+      handle(error)
       note(failure: error)
       throw error
     }

@@ -8,6 +8,7 @@ extension StoreCore {
     var manifest: Manifest
     var manifestBytes: Int
     var blocks: [Block]
+    var rollups: [Rollup]
     var quarantined: Int
   }
 
@@ -43,14 +44,14 @@ extension StoreCore {
 
     // What stays of these is no harm; the next opening tries again.
     try? removeUnfinishedSnapshots(disk, directory)
-    let listed = Set(manifest.blocks.map { BlockMeta.name($0.id) })
+    let listed = Set(manifest.files.map(\.name))
     for name in names where !listed.contains(name) { try? disk.remove(Disks.join(blocksDirectory, name)) }
 
-    var blocks: [Block] = []
+    var opened: [UInt64: Block] = [:]
     var lost: Set<UInt64> = []
-    for meta in manifest.blocks.sorted(by: { ($0.sequence, $0.minimum) < ($1.sequence, $1.minimum) }) {
+    for meta in manifest.files {
       do throws(StoreError) {
-        blocks.append(try Block(disk, path: Disks.join(blocksDirectory, meta.name), meta: meta, cache: cache))
+        opened[meta.id] = try Block(disk, path: Disks.join(blocksDirectory, meta.name), meta: meta, cache: cache)
       } catch {
         switch error {
         // A block that is damaged, or gone, is set aside; the rest of the store is served.
@@ -61,7 +62,12 @@ extension StoreCore {
       }
     }
     let before = manifest
-    manifest.blocks.removeAll { lost.contains($0.id) }
+    manifest.lose(lost)
+    // A roll-up that is lost is made again from the samples that are there.
+    manifest.rollups.removeAll { $0.block.map { lost.contains($0.id) } ?? false }
+    let blocks = manifest.blocks.compactMap { opened[$0.id] }
+      .sorted { ($0.meta.sequence, $0.meta.minimum) < ($1.meta.sequence, $1.meta.minimum) }
+    let rollups = manifest.rollups.map { meta in Rollup(meta: meta, block: meta.block.flatMap { opened[$0.id] }) }
     if manifest != before {
       let bytes = manifest.encoded()
       manifestBytes = bytes.count
@@ -73,7 +79,8 @@ extension StoreCore {
     }
     // A tombstone is needed for as long as the manifest lists it; the file of the next commit may drop it.
     return Opened(
-      lock: lock, manifest: manifest, manifestBytes: manifestBytes, blocks: blocks, quarantined: lost.count)
+      lock: lock, manifest: manifest, manifestBytes: manifestBytes, blocks: blocks, rollups: rollups,
+      quarantined: lost.count)
   }
 
   /// Moves a damaged block to where nothing reads or removes it; on return it is there for good.
@@ -90,8 +97,11 @@ extension StoreCore {
   /// Takes a block that turned out to be damaged out of the store; it is kept in the quarantine folder.
   func quarantine(_ block: Block) {
     let isNew = state.withLock { state in
-      guard state.blocks.contains(where: { $0.meta.id == block.meta.id }) else { return false }
+      let isRollup = { (rollup: Rollup) in rollup.block?.meta.id == block.meta.id }
+      guard state.blocks.contains(where: { $0.meta.id == block.meta.id }) || state.rollups.contains(where: isRollup)
+      else { return false }
       state.blocks.removeAll { $0.meta.id == block.meta.id }
+      state.rollups.removeAll(where: isRollup)
       state.quarantined += 1
       return true
     }
@@ -102,17 +112,22 @@ extension StoreCore {
       do throws(DiskError) { try StoreCore.setAside(disk, directory, block.meta.id) } catch { throw .disk(error) }
       _ = try commit(
         { manifest in
-          manifest.blocks.removeAll { $0.id == block.meta.id }
+          manifest.lose([block.meta.id])
+          manifest.rollups.removeAll { $0.block?.id == block.meta.id }
           return true
-        }, install: { _, _ in })
+        }, install: { state, manifest in state.adopt(manifest) })
     } catch { note(failure: error) }
     measureBeside()
   }
 
-  /// Sets the block aside that a damaged file belongs to, if the error tells of one.
-  func handle(_ error: StoreError) {
-    guard case .corrupt(let file, _, _) = error else { return }
-    let block = state.withLock { state in state.blocks.first { $0.path == file } }
+  /// Sets the block aside that a damaged file belongs to, if the error tells of one. Returns whether it did.
+  @discardableResult
+  func handle(_ error: StoreError) -> Bool {
+    guard case .corrupt(let file, _, _) = error else { return false }
+    let block = state.withLock { state in
+      (state.blocks + state.rollups.compactMap(\.block)).first { $0.path == file }
+    }
     if let block { quarantine(block) }
+    return block != nil
   }
 }

@@ -2,8 +2,16 @@ import ApusIO
 import ApusModel
 
 extension StoreCore {
-  /// What a question touches, taken out of the store at one moment.
-  private struct Found {
+  /// What a question may touch, taken out of the store at one moment.
+  struct Snapshot {
+    var blocks: [Block]
+    var rollups: [Rollup]
+    var tombstones: [Tombstone]
+    var parts: [HeadPart]
+  }
+
+  /// The series that a question is for.
+  struct Found {
     var tracks: [Track] = []
     var table = SeriesTable()
     var masks: MaskTable = [:]
@@ -47,18 +55,31 @@ extension StoreCore {
 
   private func find(_ matchers: [Matcher], in range: TimeRange) throws(StoreError) -> Found {
     let compiled = [CompiledMatcher](matchers)
-    let (blocks, tombstones, parts) = try state.withLock { state throws(StoreError) in
+    return try gather(try snapshot(compiled, in: range), compiled, in: range)
+  }
+
+  func snapshot(_ compiled: [CompiledMatcher], in range: TimeRange) throws(StoreError) -> Snapshot {
+    try state.withLock { state throws(StoreError) in
       if state.isClosed { throw .closed }
       var parts: [HeadPart] = []
       for head in [state.sealingHead, state.head] {
         if let part = head.flatMap({ HeadPart($0, compiled, range) }) { parts.append(part) }
       }
-      return (state.blocks.filter { $0.meta.range.overlaps(range) }, state.tombstones, parts)
+      return Snapshot(
+        blocks: state.blocks.filter { $0.meta.range.overlaps(range) },
+        rollups: state.rollups.filter { $0.block != nil && $0.meta.range.overlaps(range) },
+        tombstones: state.tombstones, parts: parts)
     }
+  }
+
+  /// Finds in a snapshot what lies in a range that is no wider than its own.
+  func gather(_ snapshot: Snapshot, _ compiled: [CompiledMatcher], in range: TimeRange) throws(StoreError) -> Found {
     var found = Found()
-    found.table.reserve(parts.reduce(0) { $0 + $1.series.count })
-    for block in blocks { try add(block, compiled, range, tombstones, to: &found) }
-    for part in parts {
+    found.table.reserve(snapshot.parts.reduce(0) { $0 + $1.series.count })
+    for block in snapshot.blocks where block.meta.range.overlaps(range) {
+      try add(block, compiled, range, snapshot.tombstones, to: &found)
+    }
+    for part in snapshot.parts {
       let base = UInt32(found.tracks.count)
       found.tracks += part.tracks
       found.table.beginSource()
@@ -238,9 +259,19 @@ extension StoreCore {
         oldest = min(oldest, block.meta.minimum)
         newest = max(newest, block.meta.maximum)
       }
+      var rollups: Int64 = 0
+      for rollup in state.rollups {
+        guard let block = rollup.block else { continue }
+        rollups += block.meta.bytes
+        result.rollups += 1
+        oldest = min(oldest, block.meta.minimum)
+        newest = max(newest, block.meta.maximum)
+      }
+      result.rollupsMade = state.rollupsMade
+      result.rollupAnswers = state.rollupAnswers
       result.bytesByPart = [
-        "manifest": manifestBytes - tombstoneBytes, "tombstones": tombstoneBytes, "quarantine": beside.quarantine,
-        "snapshots": beside.snapshots,
+        "rollups": rollups, "manifest": manifestBytes - tombstoneBytes, "tombstones": tombstoneBytes,
+        "quarantine": beside.quarantine, "snapshots": beside.snapshots,
       ]
       for (name, bytes) in parts.named { result.bytesByPart[name] = bytes }
       if oldest <= newest {

@@ -26,11 +26,15 @@ extension StoreCore {
       isTaken = try disk.exists(path)
     } catch { throw .disk(error) }
     if isTaken { throw .snapshotExists(name.text) }
-    var (listed, blocks) = manifest.withLock { files in (files.manifest, state.withLock { $0.blocks }) }
+    var (listed, blocks) = manifest.withLock { files in
+      (files.manifest, state.withLock { $0.blocks + $0.rollups.compactMap(\.block) })
+    }
     // What was found damaged a moment ago and has not left the manifest yet is no part of it.
     let known = Set(blocks.map(\.meta.id))
     listed.blocks.removeAll { !known.contains($0.id) }
-    let wanted = Set(listed.blocks.map(\.id))
+    listed.rollups.removeAll { rollup in rollup.block.map { !known.contains($0.id) } ?? false }
+    let wanted = Set(listed.files.map(\.id))
+    let sampled = Set(listed.blocks.map(\.id))
     blocks.removeAll { !wanted.contains($0.meta.id) }
     let copy = FolderCopy(disk: disk, target: path)
     var summary = SnapshotSummary(name: name.text, path: path)
@@ -40,7 +44,7 @@ extension StoreCore {
         if isStopping.isSet { throw .closed }
         if try copy.link(block) { summary.blocksLinked += 1 } else { try copy.copy(block) }
         summary.blocks += 1
-        summary.samples += block.meta.samples
+        if sampled.contains(block.meta.id) { summary.samples += block.meta.samples }
         summary.bytes += block.meta.bytes
       }
       summary.bytes += Int64(try copy.finish(listed))

@@ -24,7 +24,7 @@ extension StoreCore {
 
   /// Looks what the quarantine and the snapshots take. What cannot be read counts as nothing.
   func measureBeside() {
-    let own = manifest.withLock { Set($0.manifest.blocks.map(\.name)) }
+    let own = manifest.withLock { Set($0.manifest.files.map(\.name)) }
     var found = BesideBytes(measuredAt: clock.monotonicNanoseconds)
     found.quarantine = bytes(in: quarantineDirectory, without: [])
     let snapshots = (try? disk.exists(snapshotsDirectory)) == true ? (try? disk.list(snapshotsDirectory)) ?? [] : []

@@ -15,6 +15,11 @@ final class StoreCore: Sendable {
     var sealingPositions: [LogPartition: Int64] = [:]
     /// Ascending by sequence.
     var blocks: [Block] = []
+    /// In the order of the manifest.
+    var rollups: [Rollup] = []
+    /// Files of roll-ups written, and aggregates answered with the help of one, since the store was opened.
+    var rollupsMade = 0
+    var rollupAnswers = 0
     var tombstones: [Tombstone] = []
     var descriptors: [String: MetricDescriptor] = [:]
     var appended: [LogPartition: Int64] = [:]
@@ -56,6 +61,7 @@ final class StoreCore: Sendable {
   /// One snapshot is made at a time.
   let snapshotting = Mutex<Void>(())
   let beside = Mutex(BesideBytes())
+  let rollupWeights = RollupWeights()
   /// Long merges look at this between groups.
   let isStopping = StopFlag()
   private let lock: Mutex<(any DiskLock)?>
@@ -90,6 +96,7 @@ final class StoreCore: Sendable {
     var state = State(
       limiter: SeriesLimiter(limit: configuration.seriesLimit, windowMilliseconds: configuration.headSpanMilliseconds))
     state.blocks = opened.blocks
+    state.rollups = opened.rollups
     state.quarantined = opened.quarantined
     state.tombstones = opened.manifest.tombstones
     state.descriptors = opened.manifest.descriptors
@@ -200,8 +207,8 @@ final class StoreCore: Sendable {
         files.orphans += created.map { path($0.id) }
         throw .disk(error)
       }
-      let kept = Set(next.blocks.map(\.id))
-      let dropped = files.manifest.blocks.filter { !kept.contains($0.id) }.map { path($0.id) }
+      let kept = Set(next.files.map(\.id))
+      let dropped = files.manifest.files.filter { !kept.contains($0.id) }.map { path($0.id) }
       let orphans = files.orphans
       files = Files(manifest: next, bytes: bytes.count)
       state.withLock { install(&$0, next) }

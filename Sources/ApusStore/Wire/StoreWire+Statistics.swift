@@ -8,7 +8,8 @@ extension StoreWire {
     ("series_in_head", \.seriesInHead), ("samples_in_head", \.samplesInHead), ("head_bytes", \.headBytes),
     ("blocks", \.blocks), ("samples_in_blocks", \.samplesInBlocks), ("series_rejected", \.seriesRejected),
     ("samples_out_of_order", \.samplesOutOfOrder), ("samples_duplicate", \.samplesDuplicate),
-    ("blocks_quarantined", \.blocksQuarantined),
+    ("blocks_quarantined", \.blocksQuarantined), ("rollups", \.rollups), ("rollups_made", \.rollupsMade),
+    ("rollup_answers", \.rollupAnswers),
   ]
   private static let partPrefix = "bytes."
   private static let oldest = "oldest_sample"

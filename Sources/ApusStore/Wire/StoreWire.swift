@@ -24,6 +24,8 @@ package enum StoreWire {
     case batch = 2
     case set = 3
     case item = 4
+    /// Beside a question: the windows and functions of an aggregate request.
+    case windows = 5
     case columns = 16
     case columnsContinued = 17
     case labels = 18
@@ -36,6 +38,8 @@ package enum StoreWire {
     case work = 24
     /// Asked: the name of a snapshot to make. Answered: the one that was made.
     case snapshot = 25
+    case spans = 26
+    case aggregates = 27
     case error = 63
   }
 

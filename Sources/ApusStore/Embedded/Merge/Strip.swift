@@ -80,16 +80,20 @@ struct Strip: Sendable {
     }
   }
 
+  /// What is known of a series' values without decoding them; nil where that is nothing.
+  func statistics(_ series: Int) throws(StoreError) -> ChunkStatistics? {
+    switch content {
+    case .rows: nil
+    case .encoded(let chunk): chunk.statistics(series)
+    case .stripe(let block, let group, let stripe):
+      try block.statistics(group: group, stripe: stripe, row: series)
+    }
+  }
+
   /// The series' value in the last row where that is known without decoding the column; nil where it is not.
   func last(_ series: Int) throws(StoreError) -> Double? {
-    let statistics: ChunkStatistics
-    switch content {
-    case .rows: return nil
-    case .encoded(let chunk): statistics = chunk.statistics(series)
-    case .stripe(let block, let group, let stripe):
-      statistics = try block.statistics(group: group, stripe: stripe, row: series)
-    }
-    return statistics.count == rows ? statistics.last : nil
+    guard let statistics = try statistics(series), statistics.count == rows else { return nil }
+    return statistics.last
   }
 
   /// Which rows have a sample of the series, without its values.

@@ -82,12 +82,13 @@ package struct StoreFolder {
     let copy = FolderCopy(disk: disk, target: target)
     var summary = SnapshotSummary(name: target.split(separator: "/").last.map(String.init) ?? "", path: target)
     var count = Progress(
-      totalBytes: manifest.blocks.reduce(0) { $0 + $1.bytes }, totalBlocks: manifest.blocks.count)
+      totalBytes: manifest.files.reduce(0) { $0 + $1.bytes }, totalBlocks: manifest.files.count)
+    let sampled = Set(manifest.blocks.map(\.id))
     progress(count)
     let cache = ExpandedCache(limit: 1 << 20)
     do throws(StoreError) {
       try copy.begin()
-      for meta in manifest.blocks {
+      for meta in manifest.files {
         let block = try open(meta, cache: cache)
         try block.verifyStripes()
         if isLinking, try copy.link(block) {
@@ -101,7 +102,7 @@ package struct StoreFolder {
         }
         count.blocks += 1
         summary.blocks += 1
-        summary.samples += meta.samples
+        if sampled.contains(meta.id) { summary.samples += meta.samples }
         summary.bytes += meta.bytes
         progress(count)
       }

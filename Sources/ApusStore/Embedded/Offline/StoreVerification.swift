@@ -42,10 +42,11 @@ package struct StoreVerification: Sendable {
     }
     try noteUnlisted(manifest, folder)
     var count = StoreFolder.Progress(
-      totalBytes: manifest.blocks.reduce(0) { $0 + $1.bytes }, totalBlocks: manifest.blocks.count)
-    for meta in manifest.blocks {
+      totalBytes: manifest.files.reduce(0) { $0 + $1.bytes }, totalBlocks: manifest.files.count)
+    let sampled = Set(manifest.blocks.map(\.id))
+    for meta in manifest.files {
       progress(count)
-      try verify(meta, folder)
+      try verify(meta, folder, hasSamples: sampled.contains(meta.id))
       count.blocks += 1
       count.bytes += meta.bytes
     }
@@ -67,7 +68,7 @@ package struct StoreVerification: Sendable {
   }
 
   private mutating func noteUnlisted(_ manifest: Manifest, _ folder: StoreFolder) throws(StoreError) {
-    let listed = Set(manifest.blocks.map(\.name))
+    let listed = Set(manifest.files.map(\.name))
     do throws(DiskError) {
       guard try folder.disk.exists(folder.blocksDirectory) else { return }
       let others = try folder.disk.list(folder.blocksDirectory).filter { !listed.contains($0) }
@@ -82,7 +83,7 @@ package struct StoreVerification: Sendable {
     } catch { throw .disk(error) }
   }
 
-  private mutating func verify(_ meta: BlockMeta, _ folder: StoreFolder) throws(StoreError) {
+  private mutating func verify(_ meta: BlockMeta, _ folder: StoreFolder, hasSamples: Bool) throws(StoreError) {
     let path = Disks.join(folder.blocksDirectory, meta.name)
     let block: Block
     do throws(StoreError) {
@@ -90,7 +91,7 @@ package struct StoreVerification: Sendable {
     } catch {
       if case .disk(let cause) = error, cause.kind == .notFound {
         // A merge of the running process has replaced it since the manifest was read.
-        if folder.isLive, try !folder.manifest().manifest.blocks.contains(where: { $0.id == meta.id }) { return }
+        if folder.isLive, try !folder.manifest().manifest.files.contains(where: { $0.id == meta.id }) { return }
         add(path, "file", "the manifest lists it and it is not there")
         return
       }
@@ -101,8 +102,10 @@ package struct StoreVerification: Sendable {
     bytes += meta.bytes
     var walk = BlockWalk(block)
     walk.run()
-    series += walk.series
-    samples += walk.samples
+    if hasSamples {
+      series += walk.series
+      samples += walk.samples
+    }
     for (place, reason) in walk.findings { add(path, place, reason) }
   }
 }
