@@ -5,16 +5,26 @@ import ApusTestKit
 // The checkers, apart from the workload.
 extension LogSchedule {
   /// Compares all that can be read with the model. Damage that is come upon is repaired; a power cut may end that.
-  mutating func verify(_ core: LogCore, _ place: String) -> String? {
-    let before = (sent, sentIfNotDeleted)
+  mutating func verify(_ core: LogCore, _ place: String, isOpened: Bool = false) -> String? {
+    let before = sent
+    let others = sentIfNotDeleted
     var problem = compareAll(core)
-    if problem != nil, let other = before.1, !disk.isCrashed {
-      // The deletion did not reach the disk, if that explains it.
-      sent = other
-      sentIfNotDeleted = nil
-      if compareAll(core) == nil { problem = nil } else { (sent, sentIfNotDeleted) = before }
-    } else if problem == nil, before.1 != nil, !disk.isCrashed {
-      sentIfNotDeleted = nil
+    if disk.isCrashed { return nil }
+    if problem != nil {
+      // A deletion did not reach the disk, if that explains it.
+      for other in others {
+        sent = other
+        sentIfNotDeleted = []
+        if compareAll(core) == nil {
+          problem = nil
+          break
+        }
+        if disk.isCrashed { break }
+        (sent, sentIfNotDeleted) = (before, others)
+      }
+    } else if isOpened {
+      // Only what was read from the disk says so: what the log in memory has deleted may come back with a power cut.
+      sentIfNotDeleted = []
     }
     if disk.isCrashed { return nil }
     if problem == nil { damage.settle() }

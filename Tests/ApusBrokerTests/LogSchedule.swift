@@ -74,8 +74,8 @@ struct LogSchedule {
   let disk: SimulatedDisk
   let clock = ManualClock()
   var sent: [Sent] = []
-  /// What `sent` was before a deletion of which nobody knows whether it reached the disk.
-  var sentIfNotDeleted: [Sent]?
+  /// What `sent` was before each deletion of which nobody knows whether it reached the disk, the newest first.
+  var sentIfNotDeleted: [[Sent]] = []
   var damage: LogDamage
   /// The greatest offsets that were released to retention.
   var covered: [Int64] = [0, 0]
@@ -141,7 +141,7 @@ struct LogSchedule {
         disk.restart()
         continue
       }
-      if let problem = verify(core, "life \(life), opened") { return problem }
+      if let problem = verify(core, "life \(life), opened", isOpened: true) { return problem }
       if !disk.isCrashed, let problem = live(core) { return "life \(life): \(problem)" }
       if let problem = takeFindings(core) { return "life \(life): \(problem)" }
       if !disk.isCrashed, random.oneIn(3) {
@@ -232,14 +232,15 @@ struct LogSchedule {
     do throws(LogError) {
       try core.deleteTopic(topic)
       counts.deletions += 1
+      sentIfNotDeleted = []
     } catch {
       let isGone = !core.reader.descriptions().contains { $0.name == topic }
       // Refused before anything had happened.
       if !disk.isCrashed && !isGone { return }
-      sentIfNotDeleted = before
+      sentIfNotDeleted.insert(before, at: 0)
     }
     for index in sent.indices { sent[index].isDeleted = true }
-    if sentIfNotDeleted == nil { damage.forget() }
+    if sentIfNotDeleted.isEmpty { damage.forget() }
     covered = [0, 0]
     clients.removeAll()
   }
@@ -292,8 +293,8 @@ struct LogSchedule {
 
   private mutating func acknowledge(_ index: Int, _ receipt: AppendReceipt) {
     // An appended batch says that the topic is a new one, made for good.
-    if !receipt.isDuplicate, sentIfNotDeleted != nil {
-      sentIfNotDeleted = nil
+    if !receipt.isDuplicate, !sentIfNotDeleted.isEmpty {
+      sentIfNotDeleted = []
       damage.forget()
     }
     sent[index].offset = receipt.baseOffset
@@ -319,8 +320,10 @@ struct LogSchedule {
   /// Below `every` a power cut takes what it takes: then an acknowledgement says only where the batch is, if it is.
   private mutating func forgetWhatWasNotSynced() {
     for index in sent.indices where sent[index].offset != nil { sent[index].isInDoubt = true }
-    for index in (sentIfNotDeleted ?? []).indices where sentIfNotDeleted?[index].offset != nil {
-      sentIfNotDeleted?[index].isInDoubt = true
+    for other in sentIfNotDeleted.indices {
+      for index in sentIfNotDeleted[other].indices where sentIfNotDeleted[other][index].offset != nil {
+        sentIfNotDeleted[other][index].isInDoubt = true
+      }
     }
     // An idempotent client cannot tell what was lost behind its back either.
     clients.removeAll()
@@ -333,7 +336,9 @@ struct LogSchedule {
       return "\(nextValue):" + String(repeating: "x", count: size)
     }
     sent.append(Sent(values: values, partition: partition))
-    sentIfNotDeleted?.append(Sent(values: values, partition: partition, isInDoubt: true))
+    for other in sentIfNotDeleted.indices {
+      sentIfNotDeleted[other].append(Sent(values: values, partition: partition, isInDoubt: true))
+    }
     return sent.count - 1
   }
 
