@@ -74,6 +74,35 @@ import Testing
     #expect(statistics.oldestSample == Timestamp(milliseconds: 5))
   }
 
+  /// A head that is mostly labels is not sealed after every scrape, and is sealed when the samples weigh as much.
+  @Test func manySeriesDoNotSealAtEveryScrape() async throws {
+    let store = try open(SimulatedDisk(seed: 1), ManualClock()) { $0.headBytes = 1 << 16 }
+    let series = (0..<500).map { number in
+      Labels([("__name__", "m"), ("pod", "a-pod-with-a-long-name-\(number)"), ("gpu", "\(number)")])
+    }
+    let set = SeriesSet(series: series)
+    func append(_ round: Int) async throws {
+      let scrape = Scrape(
+        set: set, timestamp: Timestamp(milliseconds: Int64(round) * 10_000),
+        values: (0..<500).map { Double($0) + Double(round) * 0.37 })
+      _ = try await store.append(
+        StoreBatch(
+          partition: partition, items: [.init(offset: Int64(round), content: .scrape(scrape))],
+          nextOffset: Int64(round) + 1))
+      try store.maintain()
+    }
+    try await append(0)
+    let first = try await store.statistics()
+    #expect(first.headBytes > 1 << 16, "the labels alone are beyond what was asked for")
+    #expect(first.blocks == 0)
+    var round = 1
+    while try await store.statistics().blocks == 0, round < 1000 {
+      try await append(round)
+      round += 1
+    }
+    #expect(round > 10 && round < 1000, "sealed after \(round) scrapes")
+  }
+
   @Test func positionsMoveWithoutSamples() async throws {
     let disk = SimulatedDisk(seed: 1)
     let store = try open(disk)

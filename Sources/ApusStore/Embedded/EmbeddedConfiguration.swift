@@ -5,7 +5,8 @@ extension EmbeddedStore {
   package struct Configuration: Sendable {
     /// The head is sealed after this long, in milliseconds of the wall clock.
     package var headSpanMilliseconds: Int64 = 2 * 3600 * 1000
-    /// … or when it takes this much memory.
+    /// … or when it takes this much memory; more, up to eight times, where the labels of its series alone take half of
+    /// that or more.
     package var headBytes = 256 << 20
     /// Above this much memory of unsealed samples `append` fails with `StoreError.headFull` until a seal succeeds.
     package var headBytesMax = 512 << 20
@@ -76,6 +77,7 @@ extension EmbeddedStore {
       }
       try check(headSpanMilliseconds > 0, "head span", "must be above 0")
       try check(headBytes >= 1 << 16, "head bytes", "must be at least 64 KiB")
+      try check(headBytes <= 1 << 40, "head bytes", "must be at most 1 TiB")
       try check(headBytesMax >= headBytes, "head bytes maximum", "must not be below the head bytes")
       try check(retentionMilliseconds.map { $0 > 0 } ?? true, "retention", "must be above 0")
       try check(retentionBytes.map { $0 > 0 } ?? true, "retention size", "must be above 0")

@@ -8,8 +8,17 @@ extension StoreCore {
       if state.isClosed || now < state.retryAt { return false }
       if state.sealingHead != nil { return true }
       guard let started = state.head.startedAt else { return false }
-      return now - started >= configuration.headSpanMilliseconds || state.head.bytes >= configuration.headBytes
+      return now - started >= configuration.headSpanMilliseconds || state.head.bytes >= headBytes(for: state.head)
     }
+  }
+
+  static let headFactorMax = 8
+
+  /// The memory at which a head is sealed: what was asked for, or as much again as the labels of its series take, where
+  /// there are so many of them that a seal would come after every scrape or two, with its own copy of all labels. Eight
+  /// times what was asked for is the end of that.
+  func headBytes(for head: Head) -> Int {
+    max(configuration.headBytes, min(2 * head.index.bytes, StoreCore.headFactorMax * configuration.headBytes))
   }
 
   /// Writes everything that is in memory into blocks. On return the durable positions are those that had been appended

@@ -116,9 +116,10 @@ final class StoreCore: Sendable {
     return try state.withLock { state throws(StoreError) in
       if state.isClosed { throw .closed }
       let bytes = state.headBytes
-      if bytes > configuration.headBytesMax {
-        throw .headFull(bytes: bytes, limit: configuration.headBytesMax, cause: state.lastFailure)
-      }
+      let bound = headBytes(for: state.head)
+      // A head that may be larger leaves room for the one after it, as the configured one does.
+      let limit = configuration.headBytesMax + 2 * (bound - configuration.headBytes)
+      if bytes > limit { throw .headFull(bytes: bytes, limit: limit, cause: state.lastFailure) }
       var outcome = AppendOutcome()
       let appended = state.appended[batch.partition] ?? Int64.min
       let blocks = state.blocks
@@ -149,7 +150,7 @@ final class StoreCore: Sendable {
         }
       }
       if batch.nextOffset > appended { state.appended[batch.partition] = batch.nextOffset }
-      return (outcome, state.head.hasFrozen || bytes > configuration.headBytes)
+      return (outcome, state.head.hasFrozen || state.head.bytes > bound)
     }
   }
 
