@@ -15,10 +15,11 @@ extension LogSchedule {
       for other in others {
         sent = other
         sentIfNotDeleted = []
-        if compareAll(core) == nil {
+        guard let otherwise = compareAll(core) else {
           problem = nil
           break
         }
+        problem = problem.map { "\($0); had the deletion not reached the disk, \(otherwise)" }
         if disk.isCrashed { break }
         (sent, sentIfNotDeleted) = (before, others)
       }

@@ -33,6 +33,8 @@ struct CrashRun {
   private let hasFlips: Bool
   /// What the blocks held whose bits were flipped, by their names.
   private var hit: [String: [SeriesColumn]] = [:]
+  /// Which blocks these are: a number is given again when the commit that listed its block did not reach the disk.
+  private var hitMetas: [String: BlockMeta] = [:]
   /// Blocks of this life that the store has set aside.
   private var quarantined = 0
   private var everSetAside: Set<String> = []
@@ -242,6 +244,8 @@ struct CrashRun {
         guard isHit(file) else { throw StoreError.corrupt(file: file, section: "header", reason: "a false alarm") }
         try disk.createDirectory("data/store/quarantine")
         try disk.rename(file, to: "data/store/quarantine/" + (file.split(separator: "/").last ?? ""))
+        try disk.syncDirectory("data/store/quarantine")
+        try disk.syncDirectory("data/store/blocks")
       }
     }
   }
@@ -256,8 +260,9 @@ struct CrashRun {
     let path = "data/store/blocks/" + name
     // A commit whose outcome was unknown may have listed it and be undone.
     guard let content = try? disk.readFile(path) else { return }
-    if hit[name] == nil {
-      hit[name] = try await CrashRun.columns(of: content, meta)
+    if hitMetas[name] != meta {
+      hit[name, default: []] += try await CrashRun.columns(of: content, meta)
+      hitMetas[name] = meta
       counts.blocksHit += 1
     }
     for _ in 0...chance.below(3) {
