@@ -59,6 +59,7 @@ extension LogSchedule {
   {
     var found: [(offset: Int64, value: String)] = []
     var lastRefusal: (file: String, offset: Int64)?
+    var hasMaintained = false
     do {
       var offset = try core.reader.offset(of: .earliest, in: id(partition))
       while true {
@@ -81,6 +82,12 @@ extension LogSchedule {
           if disk.isCrashed { return .success([]) }
           // The log may begin later now.
           offset = max(offset, try core.reader.offset(of: .earliest, in: id(partition)))
+        } catch  where !hasMaintained && !disk.isCrashed {
+          // A repair that a failing disk broke off is finished at the next maintenance; until then its segment cannot be
+          // read.
+          hasMaintained = true
+          core.maintain()
+          if let problem = takeFindings(core) { return .failure(Problem(text: problem)) }
         }
       }
     } catch { return disk.isCrashed ? .success([]) : .failure(Problem(text: "\(error)")) }

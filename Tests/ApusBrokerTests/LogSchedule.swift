@@ -169,7 +169,11 @@ struct LogSchedule {
       if isAgain, configuration.tailBytes == 0, core.recovery.corruptions + core.recovery.tornTails > 0 {
         return "\(place): found only now: \(core.recovery.findings)"
       }
-      if !isAgain { finishClients(core) }
+      if !isAgain {
+        // Before anything is appended: an append to a topic whose deletion was undone does not say that it is a new one.
+        if let problem = verify(core, "\(place), opened", isOpened: true) { return problem }
+        finishClients(core)
+      }
       if forgets { sent.removeAll { $0.offset == 0 } }
       if let problem = verify(core, place) { return problem }
       if isAgain { return checkRetention(core) }
