@@ -42,20 +42,23 @@ package struct IncomingBody: Sendable {
   func read(_ lease: IngestLease) async throws -> ByteBuffer {
     var iterator = body.makeAsyncIterator()
     let announced = headers[.contentLength].flatMap { Int($0) }
-    if let announced {
-      guard announced <= bytesMax else { throw Problem.bodyTooLarge(limit: bytesMax) }
-      try await lease.grow(to: announced)
-    }
+    if let announced, announced > bytesMax { throw Problem.bodyTooLarge(limit: bytesMax) }
     guard let first = try await iterator.next() else { return ByteBuffer() }
     // What came in one piece is not copied.
-    if first.readableBytes == announced { return first }
+    if let announced, first.readableBytes == announced {
+      try await lease.grow(to: announced)
+      return first
+    }
     var whole = ByteBuffer()
     whole.reserveCapacity(max(announced ?? 0, first.readableBytes))
     var next: ByteBuffer? = first
     while var piece = next {
       let total = whole.readableBytes + piece.readableBytes
       guard total <= bytesMax else { throw Problem.bodyTooLarge(limit: bytesMax) }
-      if total > lease.bytes { try await lease.grow(to: min(max(2 * lease.bytes, total, 1 << 16), bytesMax)) }
+      // Room is asked for as bytes come and not as they are announced: a sender that goes no further holds what it sent.
+      if total > lease.bytes {
+        try await lease.grow(to: min(max(2 * lease.bytes, total, 1 << 16), max(announced ?? bytesMax, total)))
+      }
       whole.writeBuffer(&piece)
       next = try await iterator.next()
     }

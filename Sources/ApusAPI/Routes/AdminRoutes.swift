@@ -88,13 +88,18 @@ package struct AdminRoutes: Sendable {
     return name
   }
 
+  /// A few of them, every character escaped, are within the bound of a request's head.
+  private static let matchLengthMax = 512
+
   static let match = Parameter<[Matcher]>(
     "match[]",
     "A selector as PromQL writes it, like `DCGM_FI_DEV_GPU_TEMP{Hostname=\"node-1\",gpu!=\"0\"}`, without regular "
       + "expressions. Repeated, each one's series are deleted. At least one is needed.",
-    schema: .text(minLength: 1, maxLength: 4096), isRepeatable: true
+    schema: .text(minLength: 1, maxLength: matchLengthMax), isRepeatable: true
   ) { text throws(ParameterRefusal) in
-    guard text.unicodeScalars.count <= 4096 else { throw ParameterRefusal("is longer than 4096 characters") }
+    guard text.unicodeScalars.count <= matchLengthMax else {
+      throw ParameterRefusal("is longer than \(matchLengthMax) characters")
+    }
     do throws(SelectorError) { return try Selector(parsing: text).matchers() } catch {
       throw ParameterRefusal("cannot be read: \(error)")
     }
